@@ -1,0 +1,49 @@
+# Every target but help and clean stands on `setup`, which costs a blink when nothing
+# changed. Options for the program behind a target go in ARGS: make test ARGS="tests/protocol -k fencing"
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format coverage explore bench lock clean
+
+ARGS ?=
+JOBS ?= 2
+BENCH ?= phases
+# What `check` reads: the rooms, their tests, the benches.
+ROOMS := turnout coordinator edge_agent simulator chaos bench tests
+BIN := .venv/bin
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with all that is needed, and install system packages (as root on Debian)
+	@tools/setup.sh
+
+demo: setup ## Play a world-wide switch on this machine, real proxies and etcd included
+	@$(BIN)/turnout dev --demo $(ARGS)
+
+test: setup ## Run the tests
+	@$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+check: setup ## Format, lint, types and import contracts, nothing changed
+	$(BIN)/ruff format --check $(ROOMS)
+	$(BIN)/ruff check $(ROOMS)
+	$(BIN)/mypy $(ROOMS)
+	$(BIN)/lint-imports
+
+format: setup ## Put every file into its format and mend what ruff can mend
+	$(BIN)/ruff format $(ROOMS)
+	$(BIN)/ruff check --fix $(ROOMS)
+
+coverage: setup ## Run the protocol's tests and show that they reach every branch of it
+	@$(BIN)/pytest tests/protocol -n $(JOBS) --cov=turnout.protocol --cov-branch --cov-fail-under=100 $(ARGS)
+
+explore: setup ## Explore small worlds of the protocol exhaustively, longer than the tests do
+	@$(BIN)/python -m tests.protocol.explore $(ARGS)
+
+bench: setup ## Measure: make bench BENCH=phases, or another file of bench/
+	@$(BIN)/python -m bench.$(BENCH) $(ARGS)
+
+lock: setup ## Write requirements/*.lock anew from pyproject.toml (ARGS=--upgrade for the newest)
+	@tools/lock.sh $(ARGS)
+
+clean: ## Remove all that the other targets made
+	rm -rf .venv .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage* *.egg-info build
+	find $(ROOMS) -name __pycache__ -type d -prune -exec rm -rf {} +
