@@ -1,0 +1,447 @@
+"""A small world as a tuple of small numbers, and every step that it can take.
+
+Values (nodes, stores, messages) are interned: each is given a number once, and every local step is
+computed once and remembered as (number, input) -> numbers. A global step is then a few look-ups,
+which is what makes exhausting hundreds of thousands of worlds feasible in plain Python.
+
+Abstractions, each of which only adds behaviour:
+
+- the network is one growing set: a message may be delivered never, late, repeatedly, in any order;
+- any armed deadline may fire at any moment, before or after any other;
+- a call to the store may take effect at any later moment, even after its sender's death, and its
+  reply may be lost;
+- a crash loses all but disk and proxy. Between two effects of one step nothing can observe a host
+  but its own disk, so crashes are placed after each durable effect and nowhere else.
+
+Reads are answered in the step that asks: reading later is the same as asking later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Generic, TypeVar
+
+from attrs import evolve, frozen
+
+from tests.protocol.fake_store import FakeStore
+from tests.protocol.nodes import WAKE, AgentHost, AgentNode, ReplicaHost, far, only_due
+from turnout.protocol.activation import ClockEstimate
+from turnout.protocol.clock import ZERO
+from turnout.protocol.coordinator_state import CoordinatorState, Role
+from turnout.protocol.effects import (
+    Activate,
+    CoordinatorEffect,
+    Operation,
+    Persist,
+    Read,
+    SaveTable,
+    Tell,
+    Transact,
+)
+from turnout.protocol.events import (
+    AgentEvent,
+    CoordinatorEvent,
+    Elected,
+    FromAgent,
+    FromLeader,
+    ReadDone,
+    Refusal,
+    Transacted,
+)
+from turnout.protocol.frozenmap import FrozenMap
+from turnout.protocol.messages import Message, No, Prepare, Report, Sync, Vote
+from turnout.protocol.participant_state import ParticipantState
+from turnout.protocol.records import Verdict
+from turnout.protocol.transactions import Transaction, Unknown
+
+T = TypeVar("T", bound=Hashable)
+
+REPLICA_TIMERS = ("prepare", "undo", "live", "store")
+AGENT_TIMERS = ("retry", "reprove")
+
+
+class Interned(Generic[T]):
+    """Numbers for values: equal values have one number."""
+
+    def __init__(self) -> None:
+        self._number: dict[T, int] = {}
+        self.values: list[T] = []
+
+    def __call__(self, value: T) -> int:
+        number = self._number.get(value)
+        if number is None:
+            number = self._number[value] = len(self.values)
+            self.values.append(value)
+        return number
+
+    def __getitem__(self, number: int) -> T:
+        return self.values[number]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@frozen
+class Parcel:
+    """A message with its addressee: an agent's index, or -1 for whoever leads."""
+
+    to: int
+    message: Message
+
+
+@frozen
+class Call:
+    """A transaction on its way.
+
+    Attributes:
+        orphan: nobody waits for its answer any more, but it may still take effect.
+        silent: it took effect, and its answer was lost.
+    """
+
+    replica: int
+    operation: Operation
+    transaction: Transaction
+    orphan: bool = False
+    silent: bool = False
+
+
+@frozen
+class Budget:
+    """What may still go wrong, or be asked."""
+
+    requests: tuple[CoordinatorEvent, ...] = ()
+    elections: tuple[int, ...] = ()
+    agent_crashes: int = 0
+    proxy_restarts: int = 0
+    lost_replies: int = 0
+    refusals: int = 0
+
+
+Input = tuple[str, int | str]
+"""What an agent is given: a kind and a number or name."""
+
+World = tuple[int, tuple[int, ...], tuple[int, ...], int, tuple[int, ...], int]
+"""Store, replicas, agents, network as a bit set of parcels, calls (sorted), budget."""
+
+
+class Space:
+    """All that is shared by the worlds of one exploration: hosts, numbers, remembered steps."""
+
+    def __init__(
+        self,
+        replicas: tuple[ReplicaHost, ...],
+        agents: tuple[AgentHost, ...],
+        *,
+        prompt_proxies: bool = False,
+    ) -> None:
+        self.replicas = replicas
+        self.agents = agents
+        self.prompt_proxies = prompt_proxies
+        self.index = {host.agent: i for i, host in enumerate(agents)}
+        self.stores: Interned[FakeStore] = Interned()
+        self.states: Interned[CoordinatorState] = Interned()
+        self.nodes: Interned[AgentNode] = Interned()
+        self.parcels: Interned[Parcel] = Interned()
+        self.calls: Interned[Call] = Interned()
+        self.budgets: Interned[Budget] = Interned()
+        self._agent_steps: dict[Hashable, list[tuple[int, int]]] = {}
+        self._replica_steps: dict[Hashable, tuple[int, tuple[CoordinatorEffect, ...]]] = {}
+        self._deaf_agents: dict[tuple[int, int], int] = {}
+        self._deaf_replicas: dict[tuple[int, int], int] = {}
+
+    # --- the network -------------------------------------------------------------------------
+
+    def bit(self, to: int, message: Message) -> int:
+        """The network's bit of a parcel."""
+        return 1 << self.parcels(Parcel(to, message))
+
+    def in_network(self, net: int) -> Iterator[tuple[int, Parcel]]:
+        """The parcels of a network, with their numbers."""
+        while net:
+            number = (net & -net).bit_length() - 1
+            yield number, self.parcels[number]
+            net &= net - 1
+
+    # --- one agent's steps -------------------------------------------------------------------
+
+    def agent_outcomes(self, agent: int, node: int, given: Input) -> list[tuple[int, int]]:
+        """Every (node, parcels sent) that one input can lead to: whole, or cut by a crash."""
+        key = (agent, node, given)
+        known = self._agent_steps.get(key)
+        if known is None:
+            known = self._agent_steps[key] = self._agent_outcomes(agent, node, given)
+        return known
+
+    def _agent_outcomes(self, agent: int, number: int, given: Input) -> list[tuple[int, int]]:
+        host, node = self.agents[agent], self.nodes[number]
+        kind, what = given
+        if kind == "restart":
+            return [self._sent(host, *host.restart(node, proxy_too=what == "proxy"))]
+        if kind == "flip-and-restart":
+            operation = node.operations[what]
+            assert isinstance(operation, Activate)
+            flipped = host.flip(node, operation)
+            return [self._sent(host, *host.restart(flipped))]
+        event: AgentEvent
+        if kind == "timer":
+            state = evolve(node.state, timers=only_due(node.state.timers, what))
+            node, event = evolve(node, state=state), WAKE
+        elif kind == "message":
+            event = FromLeader(message=self.parcels[what].message)  # type: ignore[arg-type]
+        else:
+            refusal = Refusal(no=No.REFUSED, reason="refused") if kind == "refuse" else None
+            node, event = host.finish(node, what, refusal=refusal)
+        return [self._sent(host, *host.step(node, event)), *self._cut(host, node, event)]
+
+    def _cut(self, host: AgentHost, node: AgentNode, event: AgentEvent) -> list[tuple[int, int]]:
+        """The same step with a crash after each durable effect but the last."""
+        effects = host.machine.step(node.state, event, ZERO)[1]
+        durable = [i for i, e in enumerate(effects) if isinstance(e, Persist | SaveTable)]
+        found = []
+        for last in durable[:-1]:
+            cut, _ = host.step(node, event, effects=last + 1)
+            found.append(self._sent(host, *host.restart(cut)))
+        return found
+
+    def _settled(
+        self, host: AgentHost, node: AgentNode, messages: tuple[Message, ...]
+    ) -> tuple[AgentNode, tuple[Message, ...]]:
+        """With prompt proxies: let staging and probing finish in the step that began them.
+
+        Flips are never merged: a crash and a newer decision may come between.
+        """
+        while self.prompt_proxies:
+            quick = [i for i, o in enumerate(node.operations) if not isinstance(o, Activate)]
+            if not quick:
+                break
+            node, event = host.finish(node, quick[0])
+            node, more = host.step(node, event)
+            messages = (*messages, *more)
+        return node, messages
+
+    def _sent(
+        self, host: AgentHost, node: AgentNode, messages: tuple[Message, ...]
+    ) -> tuple[int, int]:
+        node, messages = self._settled(host, node, messages)
+        net = 0
+        for message in messages:
+            net |= self.bit(-1, message)
+        return self.nodes(evolve(node, state=plain_agent(node.state))), net
+
+    # --- one replica's steps -----------------------------------------------------------------
+
+    def replica_step(
+        self, world: World, replica: int, event: CoordinatorEvent, timer: str = ""
+    ) -> World:
+        """Give one replica an event, and carry out what it asks for."""
+        store, states, agents, net, calls, budget = world
+        number, effects = self._step(replica, states[replica], event, timer)
+        pending = list(calls)
+        waiting = list(effects)
+        while waiting:
+            effect = waiting.pop(0)
+            if isinstance(effect, Tell):
+                for agent in effect.agents:
+                    net |= self.bit(self.index[agent], effect.message)
+            elif isinstance(effect, Transact):
+                call = Call(replica, effect.operation, effect.transaction)
+                pending.append(self.calls(call))
+            elif isinstance(effect, Read):
+                snapshot = self.stores[store].read(effect.ranges, effect.revision)
+                done = ReadDone(operation=effect.operation, snapshot=snapshot)
+                number, more = self._step(replica, number, done, "")
+                waiting.extend(more)
+        states = (*states[:replica], number, *states[replica + 1 :])
+        return store, states, agents, net, tuple(sorted(pending)), budget
+
+    def _step(
+        self, replica: int, number: int, event: CoordinatorEvent, timer: str
+    ) -> tuple[int, tuple[CoordinatorEffect, ...]]:
+        key = (replica, number, event, timer)
+        known = self._replica_steps.get(key)
+        if known is None:
+            state = self.states[number]
+            if timer:
+                state = evolve(state, timers=only_due(state.timers, timer))
+            after, effects = self.replicas[replica].step(state, event)
+            known = self._replica_steps[key] = (self.states(plain_replica(after)), effects)
+        return known
+
+    # --- every step of a world ---------------------------------------------------------------
+
+    def successors(self, world: World) -> Iterator[tuple[str, World]]:
+        """Every world one step away, with the step's name."""
+        yield from self._deliveries(world)
+        yield from self._agents_alone(world)
+        yield from self._replicas_alone(world)
+        yield from self._calls(world)
+        yield from self._faults(world)
+
+    def _deliveries(self, world: World) -> Iterator[tuple[str, World]]:
+        """Every delivery that changes something; what falls on deaf ears is remembered."""
+        _, states, agents, net, _, _ = world
+        for agent, node in enumerate(agents):
+            deaf = self._deaf_agents.get((agent, node), 0)
+            for number, parcel in self.in_network(net & ~deaf):
+                if parcel.to == agent:
+                    given = ("message", number)
+                    if self.agent_outcomes(agent, node, given) == [(node, 0)]:
+                        deaf |= 1 << number
+                    else:
+                        yield from self._agent(world, agent, node, given)
+                else:
+                    deaf |= 1 << number
+            self._deaf_agents[agent, node] = deaf
+        for replica, state in enumerate(states):
+            if self.states[state].role is Role.LEADING:
+                yield from self._deliveries_to(world, replica, state)
+
+    def _deliveries_to(
+        self, world: World, replica: int, number: int
+    ) -> Iterator[tuple[str, World]]:
+        state = self.states[number]
+        deaf = self._deaf_replicas.get((replica, number), 0)
+        for parcel_number, parcel in self.in_network(world[3] & ~deaf):
+            message = parcel.message
+            if parcel.to >= 0:
+                deaf |= 1 << parcel_number
+                continue
+            assert isinstance(message, Vote | Report)
+            opened = isinstance(message, Report) and message.agent not in state.connected
+            event = FromAgent(message=message, opened=opened)
+            if self._step(replica, number, event, "") == (number, ()):
+                deaf |= 1 << parcel_number
+            else:
+                after = self.replica_step(world, replica, event)
+                yield f"deliver {parcel_number} to {replica}", after
+        self._deaf_replicas[replica, number] = deaf
+
+    def _agent(
+        self, world: World, agent: int, node: int, given: Input, budget: int | None = None
+    ) -> Iterator[tuple[str, World]]:
+        store, states, agents, net, calls, old = world
+        for after, sent in self.agent_outcomes(agent, node, given):
+            changed = (*agents[:agent], after, *agents[agent + 1 :])
+            spent = old if budget is None else budget
+            yield (
+                f"{given[0]} {given[1]} at {agent}",
+                (store, states, changed, net | sent, calls, spent),
+            )
+
+    def _agents_alone(self, world: World) -> Iterator[tuple[str, World]]:
+        agents, budget = world[2], self.budgets[world[5]]
+        for agent, number in enumerate(agents):
+            node = self.nodes[number]
+            for index in range(len(node.operations)):
+                yield from self._agent(world, agent, number, ("finish", index))
+            for timer in AGENT_TIMERS:
+                if node.state.timers.armed(timer):
+                    yield from self._agent(world, agent, number, ("timer", timer))
+            if budget.refusals:
+                less = self.budgets(evolve(budget, refusals=budget.refusals - 1))
+                for index in range(len(node.operations)):
+                    yield from self._agent(world, agent, number, ("refuse", index), less)
+
+    def _replicas_alone(self, world: World) -> Iterator[tuple[str, World]]:
+        budget = self.budgets[world[5]]
+        for replica, number in enumerate(world[1]):
+            state = self.states[number]
+            for timer in REPLICA_TIMERS:
+                if state.timers.armed(timer):
+                    yield f"{timer} at {replica}", self.replica_step(world, replica, WAKE, timer)
+            if state.role is Role.LEADING and budget.requests:
+                request, *rest = budget.requests
+                less = self.budgets(evolve(budget, requests=tuple(rest)))
+                spent = (*world[:5], less)
+                yield f"request at {replica}", self.replica_step(spent, replica, request)
+
+    def _calls(self, world: World) -> Iterator[tuple[str, World]]:
+        """The store carries a transaction out and answers; or the answer is lost or late.
+
+        A reply that comes late is one that counts as lost until then: the leader knows nothing in
+        between, so both are the budget's ``lost_replies``.
+        """
+        store, states, agents, net, calls, budget = world
+        for index, number in enumerate(calls):
+            call = self.calls[number]
+            rest = calls[:index] + calls[index + 1 :]
+            name = call.transaction.name
+            if call.silent:
+                unheard = (store, states, agents, net, rest, budget)
+                yield f"silence after {name}", self._unknown(unheard, call)
+                continue
+            after, result = self.stores[store].apply(call.transaction, call.operation.term)
+            done = (self.stores(after), states, agents, net, rest, budget)
+            if call.orphan:
+                yield f"store carries out {name} at last", done
+                continue
+            event = Transacted(operation=call.operation, result=result)
+            yield f"store carries out {name}", self.replica_step(done, call.replica, event)
+            allowed = self.budgets[budget]
+            if allowed.lost_replies:
+                left = evolve(allowed, lost_replies=allowed.lost_replies - 1)
+                less = self.budgets(left)
+                silent = tuple(sorted((*rest, self.calls(evolve(call, silent=True)))))
+                yield f"store carries out {name} unheard", (*done[:4], silent, less)
+                late = tuple(sorted((*rest, self.calls(evolve(call, orphan=True)))))
+                waiting = (store, states, agents, net, late, less)
+                yield f"no reply to {name}", self._unknown(waiting, call)
+
+    def _unknown(self, world: World, call: Call) -> World:
+        event = Transacted(operation=call.operation, result=Unknown(reason="no reply"))
+        return self.replica_step(world, call.replica, event)
+
+    def _faults(self, world: World) -> Iterator[tuple[str, World]]:
+        store, states, agents, net, calls, budget = world
+        allowed = self.budgets[budget]
+        if allowed.elections:
+            replica, *rest = allowed.elections
+            less = self.budgets(evolve(allowed, elections=tuple(rest)))
+            elected, term = self.stores[store].elect(self.replicas[replica].replica)
+            after = (self.stores(elected), states, agents, net, calls, less)
+            yield f"elect {replica}", self.replica_step(after, replica, Elected(term=term))
+        for agent, number in enumerate(agents):
+            node = self.nodes[number]
+            if allowed.agent_crashes:
+                less = self.budgets(evolve(allowed, agent_crashes=allowed.agent_crashes - 1))
+                yield from self._agent(world, agent, number, ("restart", ""), less)
+                for index, operation in enumerate(node.operations):
+                    if isinstance(operation, Activate):
+                        given = ("flip-and-restart", index)
+                        yield from self._agent(world, agent, number, given, less)
+            if allowed.proxy_restarts:
+                less = self.budgets(evolve(allowed, proxy_restarts=allowed.proxy_restarts - 1))
+                yield from self._agent(world, agent, number, ("restart", "proxy"), less)
+
+
+def plain_agent(state: ParticipantState) -> ParticipantState:
+    """An agent without what makes no difference here: drains, and whose clock it has not read."""
+    timers = evolve(state.timers, due=tuple(d for d in state.timers.due if d[0] in AGENT_TIMERS))
+    clock = state.clock
+    if clock is not None and clock.estimate == ClockEstimate():
+        clock = None
+    return evolve(state, timers=far(timers), clock=clock, drains=())
+
+
+def plain_replica(state: CoordinatorState) -> CoordinatorState:
+    """A leader without what it follows only for drain and release."""
+    timers = evolve(state.timers, due=tuple(d for d in state.timers.due if d[0] in REPLICA_TIMERS))
+    following = {
+        epoch: evolve(entry, drained=FrozenMap())
+        for epoch, entry in state.following.items()
+        if entry.outcome is None
+    }
+    return evolve(state, timers=far(timers), following=FrozenMap(following))
+
+
+def announced(message: Message) -> tuple[tuple[int, Verdict], ...]:
+    """The decisions that a message announces: what its head says of its newest epochs."""
+    if not isinstance(message, Sync | Prepare) or message.head is None:
+        return ()
+    head = message.head
+    found = []
+    for epoch in {head.committed, head.decided} - {0}:
+        verdict = head.resolves(epoch)
+        if verdict is not None:
+            found.append((epoch, verdict))
+    return tuple(sorted(found))

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from turnout.protocol.errors import IllegalTransition
+from turnout.protocol.messages import Progress
+from turnout.protocol.transitions import PROGRESS, VOTING, Cause, Row, TransitionTable, Voting
+
+
+@pytest.mark.parametrize("table", [VOTING, PROGRESS])
+def test_every_phase_is_reached_from_the_start(table: TransitionTable) -> None:
+    reached = {table.phases[0]}
+    for _ in table.phases:
+        reached |= {target for source, _, target in table.legal if source in reached}
+    assert reached == set(table.phases)
+
+
+def test_staying_needs_no_row_and_a_reset_leads_anywhere() -> None:
+    VOTING.check(Voting.IDLE, None, Voting.IDLE)
+    VOTING.check(Voting.IDLE, Cause.RESTART, Voting.PREPARED)
+
+
+def test_missing_row_is_the_one_error() -> None:
+    with pytest.raises(IllegalTransition, match="no way from prepared to idle by due"):
+        VOTING.check(Voting.PREPARED, Cause.DUE, Voting.IDLE)
+    with pytest.raises(IllegalTransition):
+        PROGRESS.check(Progress.WAITING, None, Progress.STAGING)
+
+
+def test_doubt_is_left_by_a_decision_or_a_new_incarnation_only_h11() -> None:
+    ways_out = {
+        cause
+        for source, cause, target in VOTING.legal
+        if source in (Voting.PREPARED, Voting.LOST) and target not in (Voting.PREPARED, Voting.LOST)
+    }
+    assert ways_out == {Cause.COMMIT, Cause.ABORT, Cause.REBASE}
+
+
+def test_pictures_show_every_row() -> None:
+    mermaid, text = VOTING.mermaid(), VOTING.text()
+    assert mermaid.startswith("stateDiagram-v2\n    [*] --> idle\n")
+    assert "    staging --> prepared: staged\n" in mermaid
+    assert "  staging  -> prepared  staged\n" in text
+    assert text.endswith("  *        -> *         failed-fsync, restart\n")
+    for source, cause, target in PROGRESS.legal:
+        assert any(
+            line.strip().startswith(f"{source} --> {target}:") and cause in line
+            for line in PROGRESS.mermaid().splitlines()
+        )
+
+
+def test_picture_of_a_table_without_resets_has_its_rows_only() -> None:
+    table = TransitionTable(name="lamp", phases=("off", "on"), rows=(Row("off", "press", ("on",)),))
+    assert table.text() == "lamp (starts off)\n  off -> on   press\n"

@@ -1,0 +1,132 @@
+"""A source finishes what it has, at this edge: counted down, timed, and never closed by mistake.
+
+Level-triggered, too: a drain runs as long as nothing that may come to be served sends requests to
+its colour. A yes or a commit for a table that does pauses it (H21, S9), before the yes is given;
+an abort lets it go on with what was left of its time; the flip to such a table ends it for good.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from turnout.protocol.clock import MS
+from turnout.protocol.effects import CloseSource, StopDrain, WatchDrain
+from turnout.protocol.events import InFlight
+from turnout.protocol.participant_state import Drain, ParticipantState, Turn
+from turnout.protocol.records import Active
+from turnout.protocol.routing import AfterDrain, RoutingTable, Service, abandoned_colours
+
+EMPTY, TIMEOUT, CLOSED = "empty", "timeout", "closed"
+
+
+def begin_drains(turn: Turn, before: RoutingTable | None, flipped: Active) -> None:
+    """Begin a drain of every colour that ``before`` sent to and the table flipped to does not.
+
+    They begin paused with all their time before them; :func:`review_drains` lets them run.
+    """
+    after = turn.state.table(flipped.digest)
+    if after is None or before is None:
+        return
+    begun = []
+    for name, colour in abandoned_colours(before, after):
+        service = after.service(name) or before.service(name)
+        assert service is not None
+        begun.append(
+            Drain(
+                epoch=flipped.epoch,
+                service=name,
+                colour=colour,
+                close=service.after_drain is AfterDrain.CLOSE,
+                left_ns=_timeout_ns(turn.state, service, flipped),
+            )
+        )
+    again = {(drain.service, drain.colour) for drain in begun}
+    kept = [d for d in turn.state.drains if (d.service, d.colour) not in again]
+    turn.change(drains=(*kept, *begun))
+
+
+def review_drains(turn: Turn) -> None:
+    """Pause, resume and drop drains by what may come to be served, as the record now says."""
+    record = turn.state.record
+    active = turn.state.table(record.active.digest)
+    reviewed = []
+    for drain in turn.state.drains:
+        if _sends_to(active, drain):
+            _stop(turn, drain)
+            continue
+        wanted = _is_wanted(turn.state, drain)
+        if wanted and drain.is_running:
+            reviewed.append(_paused(turn, drain))
+        elif not wanted and drain.left_ns is not None:
+            reviewed.append(_resumed(turn, drain, drain.left_ns))
+        else:
+            reviewed.append(drain)
+    turn.change(drains=tuple(reviewed))
+
+
+def in_flight(turn: Turn, event: InFlight) -> None:
+    """The proxy counted; at none the drain has ended."""
+    for drain in turn.state.drains:
+        if (drain.service, drain.colour) == (event.service, event.colour) and drain.is_running:
+            counted = evolve(drain, in_flight=event.count)
+            _replace(turn, drain, counted)
+            if event.count == 0:
+                _end(turn, counted, EMPTY)
+
+
+def drain_timed_out(turn: Turn, timer: str) -> None:
+    """A drain's time is over. Whether to close is judged by the newest tables, at this moment."""
+    for drain in turn.state.drains:
+        if drain.timer == timer:
+            closes = drain.close and not _is_wanted(turn.state, drain)
+            if closes:
+                turn.ask(CloseSource(service=drain.service, colour=drain.colour))
+            _end(turn, drain, CLOSED if closes else TIMEOUT)
+
+
+def _timeout_ns(state: ParticipantState, service: Service, flipped: Active) -> int:
+    """The switch's own timeout, where it has one and this is it; else the service's."""
+    committed = state.record.committed
+    override = committed.head.drain_timeout_ms if committed and flipped == state.newest else None
+    return (service.drain_timeout_ms if override is None else override) * MS
+
+
+def _sends_to(table: RoutingTable | None, drain: Drain) -> bool:
+    service = table.service(drain.service) if table else None
+    return service is not None and service.sends_to(drain.colour)
+
+
+def _is_wanted(state: ParticipantState, drain: Drain) -> bool:
+    """Whether a table that is prepared or committed sends requests to the colour."""
+    digests = [state.newest.digest]
+    if state.record.prepared is not None:
+        digests.append(state.record.prepared.digest)
+    return any(_sends_to(state.table(digest), drain) for digest in digests)
+
+
+def _paused(turn: Turn, drain: Drain) -> Drain:
+    deadline = dict(turn.state.timers.due)[drain.timer]
+    _stop(turn, drain)
+    return evolve(drain, left_ns=max(0, deadline - turn.now.monotonic_ns))
+
+
+def _resumed(turn: Turn, drain: Drain, left_ns: int) -> Drain:
+    turn.ask(WatchDrain(epoch=drain.epoch, service=drain.service, colour=drain.colour))
+    turn.arm(drain.timer, left_ns)
+    return evolve(drain, left_ns=None)
+
+
+def _end(turn: Turn, drain: Drain, how: str) -> None:
+    _stop(turn, drain)
+    _replace(turn, drain, evolve(drain, ended=how))
+    turn.has_news = True
+
+
+def _stop(turn: Turn, drain: Drain) -> None:
+    if drain.is_running:
+        turn.ask(StopDrain(service=drain.service, colour=drain.colour))
+        turn.disarm(drain.timer)
+
+
+def _replace(turn: Turn, old: Drain, new: Drain) -> None:
+    turn.change(drains=tuple(new if drain == old else drain for drain in turn.state.drains))

@@ -1,0 +1,50 @@
+"""An immutable mapping, so that a machine's whole state is one hashable value.
+
+Iteration is in the order of first insertion: never by hash, which differs between processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FrozenMap(Mapping[K, V]):
+    """A mapping whose changes are new mappings; equal and hashed by content."""
+
+    __slots__ = ("_hash", "_items")
+
+    def __init__(self, items: Mapping[K, V] | None = None) -> None:
+        self._items: dict[K, V] = dict(items) if items else {}
+        self._hash: int | None = None
+
+    def __getitem__(self, key: K) -> V:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FrozenMap) and self._items == other._items
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash(frozenset(self._items.items()))
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"FrozenMap({self._items!r})"
+
+    def put(self, key: K, value: V) -> FrozenMap[K, V]:
+        """Return the mapping with this entry."""
+        return FrozenMap(self._items | {key: value})
+
+    def drop(self, key: K) -> FrozenMap[K, V]:
+        """Return the mapping without this key."""
+        return FrozenMap({k: v for k, v in self._items.items() if k != key})

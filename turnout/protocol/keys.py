@@ -1,0 +1,66 @@
+"""The keys of a domain in the store, relative to ``/turnout/<domain>/`` (DESIGN.md section 4)."""
+
+from __future__ import annotations
+
+from turnout.protocol.identifiers import AgentId, Digest, Epoch
+
+INCARNATION = "incarnation"
+LEADER = "leader"
+"""One fixed key, put if absent, on a lease: absent means that nobody's guard holds (H25)."""
+
+HEAD = "head"
+STANDING = "standing"
+"""One record for all agents that are not good; its mod-revision is the ``fleet`` revision."""
+
+AGENTS = "agents/"
+INTENTS = "intents/"
+DECISIONS = "decisions/"
+OUTCOMES = "outcomes/"
+RELEASED = "released/"
+TABLES = "tables/"
+REQUESTS = "requests/"
+HISTORY = "history/"
+
+
+def _number(epoch: Epoch) -> str:
+    return f"{epoch:012d}"  # so that the store's key order is the epochs' order
+
+
+def intent(epoch: Epoch) -> str:
+    """Key of an epoch's intent."""
+    return INTENTS + _number(epoch)
+
+
+def decision(epoch: Epoch) -> str:
+    """Key of an epoch's decision."""
+    return DECISIONS + _number(epoch)
+
+
+def outcome(epoch: Epoch) -> str:
+    """Key of an epoch's outcome."""
+    return OUTCOMES + _number(epoch)
+
+
+def released(epoch: Epoch) -> str:
+    """Key of an epoch's release."""
+    return RELEASED + _number(epoch)
+
+
+def table(digest: Digest) -> str:
+    """Key of a table."""
+    return TABLES + digest
+
+
+def agent(agent_id: AgentId) -> str:
+    """Key of an enrolled agent."""
+    return AGENTS + agent_id
+
+
+def request(key: str) -> str:
+    """Key of an idempotency key."""
+    return REQUESTS + key
+
+
+def history(epoch: Epoch, kind: str) -> str:
+    """Key of a history entry; ``kind`` is unique within its epoch."""
+    return f"{HISTORY}{_number(epoch)}/{kind}"

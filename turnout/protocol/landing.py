@@ -1,0 +1,373 @@
+"""After the decision: who is live, what the switch came to, drain, retain, release (steps 4-7).
+
+The outcome is written once. Acknowledgements are levels, not edges: an agent reports what it
+serves at each connect, so a new leader rebuilds this picture (H26).
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from turnout.protocol.clock import SECOND, ClockNs
+from turnout.protocol.coordinator_state import Following, Landed, Turn, standing_record
+from turnout.protocol.events import Requested
+from turnout.protocol.identifiers import AgentId, Epoch
+from turnout.protocol.messages import Progress, Report
+from turnout.protocol.records import (
+    Decision,
+    Kind,
+    Laggard,
+    Mode,
+    Outcome,
+    OutcomeKind,
+    Request,
+    Status,
+    Verdict,
+)
+from turnout.protocol.routing import OnFailure, changed_services
+from turnout.protocol.storing import OUTCOME, RELEASE, transact, under_way
+from turnout.protocol.switch_phases import SwitchInput, SwitchPhase, advance_switch
+from turnout.protocol.switching import LEADER_ACTOR, history_entry
+from turnout.protocol.telling import tell_everyone
+from turnout.protocol.writes import release, write_outcome
+
+LIVE_TIMER = "live"
+RETAIN_TIMER = "retain"
+
+
+def decided(turn: Turn, decision: Decision, fleet_revision: int) -> None:
+    """The store has the decision: now, and not before, it is announced."""
+    attempt = turn.state.attempt
+    assert attempt is not None
+    if decision.absent:
+        reason = f"absent from the rollback in epoch {decision.epoch}"
+        marked = turn.state.fleet.marked(decision.absent, Status.STALE, reason)
+        fleet = evolve(turn.state.fleet, standing=marked, revision=fleet_revision)
+        turn.change(fleet=fleet)
+    library = turn.state.library.put(decision.epoch, decision)
+    turn.change(attempt=None, head=decision.head, library=library)
+    if decision.verdict is Verdict.ABORT:
+        advance_switch(attempt.phase, SwitchInput.ABORT_WON)
+    else:
+        turn.change(tables=turn.state.tables.put(decision.digest, attempt.table))
+        follow(
+            turn,
+            Following(
+                intent=attempt.intent,
+                decision=decision,
+                required=attempt.required,
+                phase=advance_switch(attempt.phase, SwitchInput.COMMIT_WON),
+            ),
+        )
+    tell_everyone(turn)
+
+
+def follow(turn: Turn, following: Following) -> None:
+    """Wait for a commit to be live everywhere, for T_live after its activation time."""
+    turn.change(following=turn.state.following.put(following.epoch, following))
+    if following.outcome is None:
+        turn.arm(LIVE_TIMER, _live_delay_ns(turn, following))
+    for agent in turn.state.connected:
+        report = turn.state.reports.get(agent)
+        if report is not None:
+            land(turn, report)
+    conclude(turn)
+
+
+def _live_delay_ns(turn: Turn, following: Following) -> int:
+    """T_live after the activation time, but never later than 1 s before the budget ends (P8)."""
+    timing = turn.config.timing
+    activation = following.decision.head.activation
+    wait = timing.live_timeout_ns
+    if activation.mode is Mode.SCHEDULED and activation.time_ns is not None:
+        until = activation.time_ns - turn.now.clock_ns
+        wait += min(max(0, until), activation.g_ns)
+    started = _accepted_at(following)
+    spent = max(0, turn.now.clock_ns - started)
+    return max(0, min(wait, timing.budget_ns - SECOND - spent))
+
+
+def _accepted_at(following: Following) -> ClockNs:
+    return following.decision.accepted_at_ns or following.intent.requested_at_ns
+
+
+def land(turn: Turn, report: Report) -> None:
+    """Take over what an agent says about the committed epochs that are still followed."""
+    for following in tuple(turn.state.following.values()):
+        updated = _landed(following, report)
+        turn.change(following=turn.state.following.put(following.epoch, updated))
+    conclude(turn)
+
+
+def _landed(following: Following, report: Report) -> Following:
+    agent, epoch = report.agent, following.epoch
+    if report.active.epoch == epoch and report.live_at_ns is not None:
+        if agent not in following.live:
+            landed = Landed(
+                flipped_at_ns=report.flipped_at_ns,
+                live_at_ns=report.live_at_ns,
+                bound_ns=report.bound_ns,
+                late=report.late,
+            )
+            following = evolve(
+                following,
+                live=following.live.put(agent, landed),
+                diverged=following.diverged.drop(agent),
+            )
+    elif report.progress is Progress.DIVERGED and report.committed_epoch == epoch:
+        following = evolve(following, diverged=following.diverged.put(agent, report.reason))
+    if agent not in following.drained and _drain_ended(following, report):
+        following = evolve(following, drained=following.drained.put(agent, True))
+    return following
+
+
+def _drain_ended(following: Following, report: Report) -> bool:
+    """Whether nothing of the epoch's source is in flight at this edge any more."""
+    if report.active.epoch < following.epoch or report.progress is not Progress.LIVE:
+        return False
+    return all(drain.ended for drain in report.drains if drain.epoch <= following.epoch)
+
+
+def conclude(turn: Turn) -> None:
+    """Write the outcome of the unfinished commit if it is known, or roll it back."""
+    following = turn.state.unfinished
+    if following is None or following.writing is not None:
+        return
+    superseded = turn.head.committed > following.epoch
+    waiting = [a for a in following.required if _is_awaited(following, a)]
+    if superseded:
+        _write_outcome(turn, following, OutcomeKind.ROLLED_BACK, "rolled back before it was live")
+    elif not waiting:
+        _write_outcome(turn, following, *_finished(turn, following))
+    elif following.overdue:
+        _write_outcome(turn, following, OutcomeKind.PARTIAL, "not live everywhere in time")
+    elif following.diverged and _may_roll_back(turn, following):
+        _roll_back_by_itself(turn, following)
+
+
+def _is_awaited(following: Following, agent: AgentId) -> bool:
+    return agent not in following.live and agent not in following.decision.absent
+
+
+def _finished(turn: Turn, following: Following) -> tuple[OutcomeKind, str]:
+    """Live only if everybody behind was named by the operator; a COUNT names nobody (H7)."""
+    behind = _behind(turn, following)
+    if not behind:
+        return OutcomeKind.LIVE, ""
+    return OutcomeKind.PARTIAL, f"behind: {', '.join(behind)}"
+
+
+def _behind(turn: Turn, following: Following) -> tuple[AgentId, ...]:
+    named = following.intent.request.allow_stale
+    fleet = turn.state.fleet
+    return tuple(
+        agent
+        for agent in sorted(fleet.agents)
+        if agent not in following.live
+        and agent not in named
+        and fleet.status(agent) is not Status.EXCLUDED
+    )
+
+
+def time_is_up(turn: Turn) -> None:
+    """T_live is over: whoever is not live is a laggard."""
+    following = turn.state.unfinished
+    if following is not None:
+        following = evolve(following, overdue=True)
+        turn.change(following=turn.state.following.put(following.epoch, following))
+        conclude(turn)
+
+
+def _write_outcome(turn: Turn, following: Following, kind: OutcomeKind, reason: str) -> None:
+    if under_way(turn, "fleet"):
+        return  # its standing would be computed from one that is about to change
+    laggards = tuple(_laggard(turn, following, a) for a in _behind(turn, following))
+    late = tuple(
+        lag.agent
+        for lag in laggards
+        if lag.agent in following.required and turn.state.fleet.status(lag.agent) is Status.GOOD
+    )
+    outcome = _measured(turn, following, kind, reason, laggards)
+    if kind is OutcomeKind.ROLLED_BACK:
+        outcome, late = evolve(outcome, laggards=()), ()
+    standing = None
+    if late:
+        why = f"behind after epoch {following.epoch}"
+        standing = standing_record(turn.state.fleet.marked(late, Status.STALE, why))
+    updated = evolve(following, writing=outcome)
+    turn.change(following=turn.state.following.put(following.epoch, updated))
+    transaction = write_outcome(
+        turn.reign,
+        outcome=outcome,
+        standing=standing,
+        fleet=turn.fleet_guard,
+        history=history_entry(
+            turn,
+            following.epoch,
+            "outcome",
+            f"{kind}: {reason}".rstrip(": "),
+            intent=following.intent,
+        ),
+    )
+    transact(turn, OUTCOME, transaction, following.epoch)
+
+
+def _laggard(turn: Turn, following: Following, agent: AgentId) -> Laggard:
+    entry = turn.state.fleet.agents[agent]
+    if agent in following.diverged:
+        reason = f"diverged: {following.diverged[agent]}"
+    elif agent in following.decision.absent:
+        reason = "absent: did not say yes to the rollback"
+    elif agent not in following.required:
+        reason = f"{turn.state.fleet.status(agent)}: was not asked"
+    else:
+        reason = "unconfirmed: not heard in time"
+    return Laggard(agent=agent, region=entry.region, reason=reason)
+
+
+def _measured(
+    turn: Turn,
+    following: Following,
+    kind: OutcomeKind,
+    reason: str,
+    laggards: tuple[Laggard, ...],
+) -> Outcome:
+    """``elapsed`` is the latest live moment less accepted; across a takeover both bounds count."""
+    started = _accepted_at(following)
+    landed = tuple(following.live.values())
+    flips = [f.flipped_at_ns for f in landed if f.flipped_at_ns is not None]
+    bounds = [f.bound_ns for f in landed if f.bound_ns is not None]
+    elapsed = max((f.live_at_ns for f in landed), default=None)
+    bound = max(bounds, default=0)
+    if following.taken_over:
+        bound = 2 * bound + turn.config.timing.max_clock_bound_ns
+    return Outcome(
+        epoch=following.epoch,
+        outcome=kind,
+        reason=reason,
+        elapsed_ns=None if elapsed is None else max(0, elapsed - started),
+        known_ns=max(0, turn.now.clock_ns - started),
+        bound_ns=bound,
+        budget_ns=turn.config.timing.budget_ns,
+        skew_ns=max(flips) - min(flips) if flips else None,
+        laggards=laggards,
+    )
+
+
+def concluded(turn: Turn, epoch: Epoch, fleet_revision: int) -> None:
+    """The outcome is in the store."""
+    following = turn.state.following.get(epoch)
+    assert following is not None
+    assert following.writing is not None
+    outcome = following.writing
+    late = tuple(lag.agent for lag in outcome.laggards if lag.agent in following.required)
+    late = tuple(a for a in late if turn.state.fleet.status(a) is Status.GOOD)
+    if late:
+        why = f"behind after epoch {epoch}"
+        marked = turn.state.fleet.marked(late, Status.STALE, why)
+        turn.change(fleet=evolve(turn.state.fleet, standing=marked, revision=fleet_revision))
+    inputs = {
+        OutcomeKind.LIVE: SwitchInput.ALL_LIVE,
+        OutcomeKind.PARTIAL: SwitchInput.TIME_OVER,
+        OutcomeKind.ROLLED_BACK: SwitchInput.UNDONE,
+    }
+    phase = advance_switch(following.phase, inputs[outcome.outcome])
+    following = evolve(following, outcome=outcome, writing=None, phase=phase)
+    if outcome.outcome is OutcomeKind.ROLLED_BACK:
+        turn.change(following=turn.state.following.drop(epoch))
+    else:
+        turn.change(following=turn.state.following.put(epoch, following))
+    unfinished = turn.state.unfinished
+    if unfinished is None:
+        turn.disarm(LIVE_TIMER)
+    release_when_drained(turn)
+    conclude(turn)
+
+
+def outcome_refused(turn: Turn, epoch: Epoch) -> None:
+    """The standing that the outcome was computed from has changed: compute it again."""
+    following = turn.state.following.get(epoch)
+    if following is not None:
+        turn.change(following=turn.state.following.put(epoch, evolve(following, writing=None)))
+
+
+def _may_roll_back(turn: Turn, following: Following) -> bool:
+    """Whether ``on_failure = rollback`` applies; a rollback's own failure is ``hold`` (H10)."""
+    intent = following.intent
+    if intent.request.kind is Kind.ROLLBACK or not intent.base:
+        return False
+    if turn.state.attempt is not None or turn.state.looking_up is not None:
+        return False
+    before = turn.state.tables.get(intent.base)
+    after = turn.state.tables.get(intent.digest)
+    if before is None or after is None:
+        return False
+    key = f"undo/{following.epoch}"
+    changed = changed_services(before.table, after.table)
+    wanted = any(service.on_failure is OnFailure.ROLLBACK for service in changed)
+    return wanted and key not in turn.state.requests
+
+
+def _roll_back_by_itself(turn: Turn, following: Following) -> None:
+    agent, words = min(following.diverged.items())
+    request = Request(
+        key=f"undo/{following.epoch}",
+        kind=Kind.ROLLBACK,
+        undo=following.epoch,
+        actor=LEADER_ACTOR,
+        reason=f"{agent} refused at the flip: {words}",
+    )
+    event = Requested(ticket=0, request=request)
+    turn.change(waiting=(event, *turn.state.waiting))
+
+
+# --- drain, retain, release ---------------------------------------------------------------------
+
+
+def release_when_drained(turn: Turn) -> None:
+    """Move finished switches on: draining, retained, released."""
+    for following in tuple(turn.state.following.values()):
+        if following.outcome is not None:
+            _drain_on(turn, following)
+
+
+def _drain_on(turn: Turn, following: Following) -> None:
+    fleet = turn.state.fleet
+    following = turn.state.following[following.epoch]
+    pending = [a for a in fleet.agents if a not in following.drained and a not in following.waived]
+    phase = following.phase
+    if phase is SwitchPhase.LIVE:
+        phase = advance_switch(phase, SwitchInput.DRAIN)
+    if not pending and phase is SwitchPhase.DRAINING:
+        phase = advance_switch(phase, SwitchInput.DRAINED)
+    following = evolve(following, phase=phase)
+    turn.change(following=turn.state.following.put(following.epoch, following))
+    if phase is not SwitchPhase.RETAINED or under_way(turn, RELEASE, following.epoch):
+        return
+    left = release_due_ns(turn, following) - turn.now.clock_ns
+    if left > 0:
+        turn.arm(RETAIN_TIMER, left)
+        return
+    entry = history_entry(
+        turn, following.epoch, "released", "the source may be scaled down", intent=following.intent
+    )
+    transact(
+        turn, RELEASE, release(turn.reign, epoch=following.epoch, history=entry), following.epoch
+    )
+
+
+def release_due_ns(turn: Turn, following: Following) -> ClockNs:
+    """Until when a rollback finds the source loaded: the longest ``retain`` of what changed."""
+    after = turn.state.tables.get(following.intent.digest)
+    before = turn.state.tables.get(following.intent.base)
+    if after is None:
+        return following.decision.decided_at_ns
+    changed = changed_services(before.table if before else None, after.table)
+    retain = max((service.retain_ms for service in changed), default=0)
+    return ClockNs(following.decision.decided_at_ns + retain * 1_000_000)
+
+
+def released(turn: Turn, epoch: Epoch) -> None:
+    """The release is in the store: the switch is over."""
+    advance_switch(turn.state.following[epoch].phase, SwitchInput.RELEASE)
+    turn.change(following=turn.state.following.drop(epoch))

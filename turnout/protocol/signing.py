@@ -1,0 +1,101 @@
+"""Who said it: signatures over canonical bytes, each kind in its own context.
+
+A signed value has a field ``signature`` (hex). Its payload is the kind's name, a newline and the
+canonical bytes of the value with that field empty, so that a signature over one kind never passes
+for another. Production signs with Ed25519 (RFC 8032); the simulator uses a cheap signer of the
+same shape, since Ed25519 would cap it at 6,000 messages a second.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+import attrs
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+    Ed25519PrivateKey,
+    Ed25519PublicKey,
+)
+
+from turnout.protocol.codec import canonical_bytes
+
+
+class Signed(attrs.AttrsInstance, Protocol):
+    """An attrs value with a signature over everything else in it."""
+
+    @property
+    def signature(self) -> str:
+        """The signature in hex; empty before signing."""
+
+
+S = TypeVar("S", bound=Signed)
+
+
+class Signer(Protocol):
+    """Holds one private key."""
+
+    @property
+    def public_key(self) -> str:
+        """The public key that verifies what this signs, in hex."""
+
+    def sign(self, payload: bytes) -> str:
+        """Return the signature over ``payload`` in hex."""
+
+
+class Verifier(Protocol):
+    """Checks signatures of any key."""
+
+    def verify(self, public_key: str, payload: bytes, signature: str) -> bool:
+        """Whether ``signature`` over ``payload`` is by ``public_key``; false on nonsense too."""
+
+
+def payload_of(value: Signed) -> bytes:
+    """Return the bytes that are signed for ``value``."""
+    kind = type(value).__name__.encode()
+    return kind + b"\n" + canonical_bytes(with_signature(value, ""))
+
+
+def with_signature(value: S, signature: str) -> S:
+    """Return the value with another signature."""
+    changed: S = attrs.evolve(value, signature=signature)  # type: ignore[misc]
+    return changed
+
+
+def signed(value: S, signer: Signer) -> S:
+    """Return ``value`` with its signature filled in."""
+    return with_signature(value, signer.sign(payload_of(value)))
+
+
+def is_signed_by(value: Signed, public_key: str, verifier: Verifier) -> bool:
+    """Whether the value's signature is by the holder of ``public_key``."""
+    return verifier.verify(public_key, payload_of(value), value.signature)
+
+
+class Ed25519Signer:
+    """Signs with one Ed25519 private key (about 40 us a signature)."""
+
+    def __init__(self, private_key: Ed25519PrivateKey) -> None:
+        self._key = private_key
+        self.public_key = private_key.public_key().public_bytes_raw().hex()
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> Ed25519Signer:
+        """Make the signer of a 32-byte private seed (RFC 8032 section 5.1.5)."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    def sign(self, payload: bytes) -> str:
+        """Return the signature over ``payload`` in hex."""
+        return self._key.sign(payload).hex()
+
+
+class Ed25519Verifier:
+    """Verifies Ed25519 signatures (about 130 us each)."""
+
+    def verify(self, public_key: str, payload: bytes, signature: str) -> bool:
+        """Whether ``signature`` over ``payload`` is by ``public_key``; false on nonsense too."""
+        try:
+            key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
+            key.verify(bytes.fromhex(signature), payload)
+        except (ValueError, InvalidSignature):
+            return False
+        return True

@@ -1,0 +1,102 @@
+"""The leader's calls to the store: each transaction is repeated until it is known what became of it.
+
+Why repeating is safe: every transaction is guarded so that at most one copy of it can win
+(``writes.py``), and its first write is a key that its own guards name. So when a repeated copy
+loses, the refusal itself, a linearizable answer, shows whether an earlier copy had won: the key
+then has exactly the value that this one would have written. A lost reply is therefore never taken
+for an abort, nor for anything else, and nobody is told anything before it is resolved.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from turnout.protocol import keys
+from turnout.protocol.coordinator_state import Role, Turn
+from turnout.protocol.effects import Operation, Read, Transact
+from turnout.protocol.identifiers import NO_EPOCH, Epoch
+from turnout.protocol.transactions import Lost, Put, Range, Result, Transaction, Unknown, Won
+
+STORE_TIMER = "store"
+
+ACCEPT = "accept"
+DECIDE = "decide"
+OUTCOME = "outcome"
+FLEET = "fleet"
+RELEASE = "release"
+CREATE_HEAD = "create-head"
+NOTE = "note"
+
+TAKEOVER = "takeover"
+DETAILS = "takeover-details"
+REQUIRED = "takeover-required"
+LOOKUP = "lookup"
+CONFIRM = "confirm"
+FRESHNESS = "freshness"
+
+
+def transact(turn: Turn, name: str, transaction: Transaction, epoch: Epoch = NO_EPOCH) -> None:
+    """Send a transaction, and remember it until it is known to have won or lost."""
+    operation = Operation(name, epoch, turn.state.term)
+    turn.change(pending=turn.state.pending.put(operation, transaction))
+    turn.ask(Transact(operation=operation, transaction=transaction))
+
+
+def under_way(turn: Turn, name: str, epoch: Epoch = NO_EPOCH) -> bool:
+    """Whether such a transaction is under way."""
+    return Operation(name, epoch, turn.state.term) in turn.state.pending
+
+
+def read(turn: Turn, name: str, *names: str, prefixes: tuple[str, ...] = (), at: int = 0) -> None:
+    """Read keys and prefixes linearizably, or as they stood at an older revision."""
+    ranges = (*(Range(n) for n in names), *(Range(p, prefix=True) for p in prefixes))
+    operation = Operation(name, NO_EPOCH, turn.state.term)
+    turn.ask(Read(operation=operation, ranges=ranges, revision=at))
+
+
+def settle(turn: Turn, operation: Operation, result: Result) -> Won | Lost | None:
+    """Take a transaction's result; None while nothing is known or it is nobody's any more.
+
+    A refusal that shows this very write in place is a win whose reply was lost.
+    """
+    transaction = turn.state.pending.get(operation)
+    if transaction is None:
+        return None
+    if isinstance(result, Unknown):
+        if operation not in turn.state.unanswered:
+            turn.change(unanswered=(*turn.state.unanswered, operation))
+        turn.arm(STORE_TIMER, turn.config.timing.retry_ns)
+        return None
+    turn.change(
+        pending=turn.state.pending.drop(operation),
+        unanswered=tuple(o for o in turn.state.unanswered if o != operation),
+    )
+    return _won_before(transaction, result) if isinstance(result, Lost) else result
+
+
+def _won_before(transaction: Transaction, lost: Lost) -> Won | Lost:
+    marker = transaction.writes[0] if transaction.writes else None
+    if not isinstance(marker, Put):
+        return lost
+    found = lost.found.get(marker.key)
+    if found is not None and found.value == marker.value:
+        return Won(revision=found.mod_revision)
+    return lost
+
+
+def leads_still(turn: Turn, lost: Lost) -> bool:
+    """Whether a refusal shows the leader key to be ours still."""
+    leader = lost.found.get(keys.LEADER)
+    return leader is not None and leader.create_revision == turn.state.term
+
+
+def repeat_unanswered(turn: Turn) -> None:
+    """Send again what was not answered."""
+    for operation in turn.state.unanswered:
+        turn.ask(Transact(operation=operation, transaction=turn.state.pending[operation]))
+    turn.state = evolve(turn.state, unanswered=())
+
+
+def is_ours(turn: Turn, operation: Operation) -> bool:
+    """Whether an answer belongs to this reign."""
+    return turn.state.role is not Role.FOLLOWER and operation.term == turn.state.term
