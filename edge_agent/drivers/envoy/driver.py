@@ -1,0 +1,300 @@
+"""An Envoy that Turnout owns.
+
+A switch, as Envoy sees it:
+
+1. ``stage``: clusters of the live *and* the next table go into clusters.json; once Envoy has them all
+   and none is warming, the next routes go to the staging listener, which refuses unknown clusters.
+   It serves them when it answers with their version; then they are probed. The same routes for the
+   live listener wait in ready/, on the same disk.
+2. ``activate``: one rename. The flip is seen when the live listener answers with the new version.
+3. Clusters leave Envoy at a later ``stage``, when neither table needs them and nothing is in flight.
+
+Truth is never only in this object: a new driver reads what Envoy was told from live/routes.json, and
+what it serves from the listener.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+
+import trio
+import trio.to_thread
+
+from edge_agent.drivers.base import (
+    Driver,
+    FlipEvidence,
+    ProxyStatus,
+    RefusalCode,
+    Refused,
+    refuse_inconsistent,
+    refuse_stale,
+)
+from edge_agent.drivers.envoy import resources
+from edge_agent.drivers.envoy.admin import Admin, literally
+from edge_agent.drivers.envoy.bootstrap import bootstrap
+from edge_agent.drivers.envoy.connections import cut
+from edge_agent.drivers.envoy.files import Files, disk_refusals, sync_folder
+from edge_agent.drivers.envoy.loading import ACTIVE, LIVE_RDS, Before, Loader, version_at
+from edge_agent.drivers.envoy.process import EnvoyProcess, find, find_or_spawn
+from edge_agent.drivers.envoy.resources import Loaded, Plan, Version
+from edge_agent.drivers.envoy.settings import EnvoySettings, check_socket_path, find_binary
+from edge_agent.probe import NotProven, prove_staged
+from edge_agent.request import Answer, Request, ask
+from turnout.protocol.identifiers import NO_EPOCH, Digest, Epoch
+from turnout.protocol.routing import Colour, RoutingTable, Service
+
+_POLL_S = 0.001
+_POLLS_BETWEEN_LOOKS = 20
+_CONTENT = "[0-9a-f]{12}"
+
+
+class EnvoyDriver(Driver):
+    """The driver contract over one owned Envoy; docs/proxies.md describes its state folder."""
+
+    def __init__(self, settings: EnvoySettings) -> None:
+        self._settings = settings
+        self._files = Files(settings.state_dir.absolute())
+        self._admin = Admin(self._files.admin_socket)
+        self._loader = Loader(self._files, self._admin, timeout_s=settings.stage_timeout_s)
+        self._process: EnvoyProcess | None = None
+        self._restart_needed = False
+        self._told = Loaded()
+        self._floor = NO_EPOCH
+        self._staged: Plan | None = None
+        self._before_flip: Before | None = None
+        self._one_stage = trio.Lock()
+        self._one_flip = trio.Lock()
+
+    async def start(self) -> ProxyStatus:
+        """Find the Envoy of the state folder or start one; see :meth:`Driver.start`."""
+        await self.aclose()
+        check_socket_path(self._files.staging_socket)
+        with disk_refusals(f"use the state folder '{self._files.root}'"):
+            self._told = await trio.to_thread.run_sync(self._prepare_folder)
+        self._staged = None
+        self._process = await self._find_or_start()
+        self._before_flip = await self._loader.before(LIVE_RDS)
+        status = await self.status()
+        self._floor = max(self._told.version.epoch, status.epoch or NO_EPOCH)
+        return status
+
+    async def wait_stopped(self) -> None:
+        """Return when the Envoy found or started by :meth:`start` has ended."""
+        if self._process is not None:
+            await self._process.wait()
+
+    async def aclose(self) -> None:
+        """Let go of Envoy."""
+        if self._process is not None:
+            self._process.release()
+            self._process = None
+
+    async def stop_proxy(self) -> None:
+        """End Envoy, also one that this driver has not looked for yet."""
+        process = self._process or await find(self._files)
+        self._process = None
+        if process is not None:
+            await process.stop()
+            process.release()
+
+    async def status(self) -> ProxyStatus:
+        """What the live listener answers, and which process it is."""
+        process = self._process
+        if process is None or not process.running:
+            return ProxyStatus(running=False)
+        version = await version_at(self._settings.asked_at)
+        serves = version is not None and version.epoch > NO_EPOCH
+        return ProxyStatus(
+            running=True,
+            started_id=process.started_id,
+            epoch=version.epoch if version and serves else None,
+            digest=version.digest if version and serves else None,
+            restart_needed=self._restart_needed,
+        )
+
+    async def stage(self, epoch: Epoch, table: RoutingTable, changed: Sequence[Service]) -> None:
+        """Load clusters, then staged routes, probe these, and lay the live routes ready."""
+        refuse_inconsistent(table)
+        async with self._one_stage:
+            self._refuse_if_down()
+            plan = await trio.to_thread.run_sync(resources.plan, epoch, table, self._settings)
+            staged = self._staged.clusters.keys() if self._staged else frozenset()
+            await self._loader.load_clusters(plan.clusters, self._told.clusters | staged)
+            await self._loader.load_staged_routes(plan)
+            await self._probe_staged(epoch, table, changed)
+            routes = await trio.to_thread.run_sync(lambda: plan.routes(validate=False))
+            async with self._one_flip:  # the file and the memory of what it holds change together
+                await self._loader.write(self._files.ready, routes)
+                self._staged = plan
+
+    async def activate(self, epoch: Epoch, digest: Digest) -> FlipEvidence:
+        """Rename the ready routes into place, and watch the live listener serve them."""
+        async with self._one_flip:
+            self._refuse_if_down()
+            told = self._told.version
+            if (told.epoch, told.digest) != (epoch, digest):
+                refuse_stale(epoch, self._floor)
+                await self._tell(self._plan_for(epoch, digest))
+            flipped_at_ns = await self._seen_live(self._told.version)
+            with disk_refusals("make the flip durable"):
+                await trio.to_thread.run_sync(sync_folder, self._files.live.parent)
+            return FlipEvidence(epoch=epoch, digest=digest, flipped_at_ns=flipped_at_ns)
+
+    async def ask(self, request: Request, *, staged: bool = False) -> Answer:
+        """One request through the live or the staging listener."""
+        endpoint = self._files.staging_socket if staged else self._settings.asked_at
+        return await ask(endpoint, request, timeout_s=self._settings.probe_timeout_s)
+
+    async def in_flight(self, service: Service, colour: Colour) -> int:
+        """Envoy's gauges of requests at, or waiting for, the colour's clusters of any content."""
+        names = self._cluster_patterns(service, colour)
+        return await self._admin.sum_of(rf"cluster\.({names})\.({'|'.join(ACTIVE)})")
+
+    async def requests_total(self, service: Service, colour: Colour) -> int:
+        """Envoy's counter of requests to the colour's clusters of any content."""
+        names = self._cluster_patterns(service, colour)
+        return await self._admin.sum_of(rf"cluster\.({names})\.upstream_rq_total")
+
+    async def close(self, service: Service, colour: Colour) -> int:
+        """Shut down Envoy's connections to the colour's backends."""
+        pattern = re.compile(self._cluster_patterns(service, colour))
+        process = self._process
+        if process is None or not process.running:
+            raise Refused(RefusalCode.PROXY_DOWN, "Envoy is not running: nothing is left to close")
+        if any(pattern.fullmatch(name) for name in self._told.sends_to):
+            raise Refused(
+                RefusalCode.IN_USE,
+                f"the table in force sends requests of '{service.name}' to {colour}",
+            )
+        by_cluster = await self._admin.addresses()
+        wanted = {a for name, found in by_cluster.items() if pattern.fullmatch(name) for a in found}
+        used = {a for name in self._told.sends_to for a in by_cluster.get(name, ())}
+        if wanted & used:
+            shared = ", ".join(f"{host}:{port}" for host, port in sorted(wanted & used))
+            raise Refused(RefusalCode.IN_USE, f"the table in force sends requests to {shared} too")
+        return await trio.to_thread.run_sync(cut, process.pid, wanted)
+
+    # ------------------------------------------------------------------------------ the process
+
+    def _prepare_folder(self) -> Loaded:
+        """Make what Envoy needs to start; return what it was told to serve. Raises OSError."""
+        files = self._files
+        files.make_folders()
+        first = resources.start_page().routes(validate=False)
+        for path, data in (
+            (files.clusters, resources.clusters_file({})[1]),
+            (files.live, first),
+            (files.staged, first),
+        ):
+            if not path.exists():
+                files.write(path, data)
+        try:
+            return Loaded.read(files.live.read_bytes())
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise Refused(
+                RefusalCode.DISK,
+                f"'{files.live}' is not as Turnout wrote it ({error}): stop Envoy, remove the file "
+                "and start the agent, which restores the table in force from its journal",
+            ) from error
+
+    async def _find_or_start(self) -> EnvoyProcess:
+        wanted = bootstrap(self._settings, self._files)
+        process = await find(self._files)
+        if process is None:
+            with disk_refusals("write Envoy's bootstrap configuration"):
+                self._files.write(self._files.bootstrap, wanted)
+        else:
+            process.release()
+        process = await find_or_spawn(self._files, self._command(), self._settings.start_timeout_s)
+        with disk_refusals("note Envoy's process number"):
+            self._files.write(self._files.pid, f"{process.pid}\n".encode())
+            self._restart_needed = self._files.bootstrap.read_bytes() != wanted
+        return process
+
+    def _command(self) -> list[str]:
+        workers = self._settings.concurrency
+        return [
+            str(find_binary(self._settings.binary)),
+            *("--config-path", str(self._files.bootstrap)),
+            *("--log-level", "warning"),
+            "--disable-hot-restart",
+            *(("--concurrency", str(workers)) if workers else ()),
+        ]
+
+    def _refuse_if_down(self) -> None:
+        if self._process is None or not self._process.running:
+            raise Refused(RefusalCode.PROXY_DOWN, "Envoy is not running")
+
+    # --------------------------------------------------------------------- staging and flipping
+
+    async def _probe_staged(
+        self, epoch: Epoch, table: RoutingTable, changed: Sequence[Service]
+    ) -> None:
+        try:
+            timeout_s = self._settings.probe_timeout_s
+            await prove_staged(self, epoch, table, changed, timeout_s=timeout_s)
+        except NotProven as error:
+            raise Refused(RefusalCode.PROBE, f"on the staged routes: {error}") from error
+
+    def _plan_for(self, epoch: Epoch, digest: Digest) -> Plan:
+        plan = self._staged
+        if plan is None or (plan.version.epoch, plan.version.digest) != (epoch, digest):
+            staged = f"epoch {plan.version.epoch}" if plan else "nothing"
+            raise Refused(
+                RefusalCode.NOT_STAGED,
+                f"epoch {epoch} with digest {digest[:12]} is not staged here ({staged} is)",
+            )
+        return plan
+
+    async def _tell(self, plan: Plan) -> None:
+        """The flip. From the rename on, Envoy has been told, also if it is dead and restarts."""
+        files = self._files
+        with disk_refusals("rename the ready routes into place"):
+            files.previous.unlink(missing_ok=True)
+            files.previous.hardlink_to(files.live)
+            files.ready.rename(files.live)
+        self._told = plan.loaded
+        self._floor = plan.version.epoch
+
+    async def _seen_live(self, version: Version) -> int:
+        """Return when (monotonic ns) the live listener was first seen to serve ``version``."""
+        polls = 0
+        with trio.move_on_after(self._settings.flip_timeout_s):
+            while await version_at(self._settings.asked_at) != version:
+                self._refuse_if_down()
+                polls += 1
+                if polls % _POLLS_BETWEEN_LOOKS == 0:
+                    await self._take_back_if_rejected()
+                await trio.sleep(_POLL_S)
+            return time.monotonic_ns()
+        raise Refused(
+            RefusalCode.UNCONFIRMED,
+            f"Envoy was told to serve epoch {version.epoch} and is not seen to after "
+            f"{self._settings.flip_timeout_s:g} s",
+        )
+
+    async def _take_back_if_rejected(self) -> None:
+        """Put the previous routes back if Envoy will not have the new ones.
+
+        It never served these, so nothing falls (S5), and a restart must not find them.
+        """
+        assert self._before_flip is not None, "start() looked"
+        try:
+            await self._loader.refuse_if_rejected(self._before_flip)
+        except Refused as refusal:
+            if refusal.code is RefusalCode.REJECTED and self._files.previous.exists():
+                self._files.previous.rename(self._files.live)
+                self._told = Loaded.read(self._files.live.read_bytes())
+                self._floor = self._told.version.epoch
+                self._staged = None
+                self._before_flip = await self._loader.before(LIVE_RDS)
+            raise
+
+    def _cluster_patterns(self, service: Service, colour: Colour) -> str:
+        """A regular expression for the names of a colour's clusters, of whatever content."""
+        ours = f"{resources.CLUSTER_PREFIX}{literally(service.name)}/{colour}/{_CONTENT}"
+        entry = service.in_region(self._settings.region)
+        named = entry.of(colour).cluster if entry else None
+        return f"{ours}|{literally(named)}" if named else ours

@@ -1,0 +1,179 @@
+"""One harness for every driver: a proxy, two backends, a table, and ways to hurt them."""
+
+from __future__ import annotations
+
+import abc
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+from attrs import evolve
+
+from edge_agent.drivers.base import Driver, FlipEvidence
+from edge_agent.drivers.envoy.driver import EnvoyDriver
+from edge_agent.drivers.envoy.files import Files
+from edge_agent.drivers.envoy.settings import EnvoySettings
+from edge_agent.drivers.memory import MemoryDriver, MemoryProxy
+from edge_agent.request import Answer, AskError, Request
+from edge_agent.sample_backend import SampleBackend, run_backend
+from turnout.protocol.identifiers import Epoch, Region, ServiceName
+from turnout.protocol.routing import (
+    Backends,
+    Colour,
+    RegionBackends,
+    RoutingTable,
+    Service,
+    Weights,
+)
+
+REGION = Region("eu-west-1")
+HOST = "checkout.example"
+BLUE, GREEN = Colour.BLUE, Colour.GREEN
+PATIENCE_S = 10.0
+
+
+def make_service(name: str = "checkout", **changes: Any) -> Service:
+    blue = Backends(addresses=("127.0.0.1:1",))
+    green = Backends(addresses=("127.0.0.1:2",))
+    service = Service(
+        name=ServiceName(name),
+        hosts=(f"{name}.example",),
+        weights=Weights.all_to(BLUE),
+        backends=(RegionBackends(region=REGION, blue=blue, green=green),),
+    )
+    return evolve(service, **changes)
+
+
+def make_table(*services: Service) -> RoutingTable:
+    return RoutingTable(services=tuple(sorted(services, key=lambda s: s.name)))
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    with trio.fail_after(PATIENCE_S):
+        while True:
+            if await condition():
+                return
+            await trio.sleep(0.005)
+
+
+class Harness(abc.ABC):
+    """What the contract suite needs of a proxy of any kind."""
+
+    driver: Driver
+    blue: Backends
+    green: Backends
+
+    @abc.abstractmethod
+    def new_driver(self) -> Driver: ...
+
+    @abc.abstractmethod
+    def kill_proxy(self) -> None: ...
+
+    @abc.abstractmethod
+    async def break_backend(self, colour: Colour) -> None: ...
+
+    @abc.abstractmethod
+    async def hold_request(self, colour: Colour) -> None: ...
+
+    def service(self, **changes: Any) -> Service:
+        backends = (RegionBackends(region=REGION, blue=self.blue, green=self.green),)
+        return make_service(**{"backends": backends, **changes})
+
+    def table(self, active: Colour = BLUE, **changes: Any) -> RoutingTable:
+        return make_table(self.service(weights=Weights.all_to(active), **changes))
+
+    async def restart_driver(self) -> Driver:
+        await self.driver.aclose()
+        self.driver = self.new_driver()
+        await self.driver.start()
+        return self.driver
+
+    async def serve(self, epoch: int, table: RoutingTable) -> FlipEvidence:
+        await self.driver.stage(Epoch(epoch), table, table.services)
+        return await self.driver.activate(Epoch(epoch), table.digest)
+
+    async def get(self, path: str = "/", host: str = HOST, *, staged: bool = False) -> Answer:
+        return await self.driver.ask(Request(host=host, path=path), staged=staged)
+
+
+class MemoryHarness(Harness):
+    def __init__(self) -> None:
+        self.proxy = MemoryProxy()
+        self.blue = Backends(addresses=("127.0.0.1:1",))
+        self.green = Backends(addresses=("127.0.0.1:2",))
+        self.driver = self.new_driver()
+
+    def new_driver(self) -> Driver:
+        return MemoryDriver(self.proxy, probe_timeout_s=0.2)
+
+    def kill_proxy(self) -> None:
+        self.proxy.crash()
+
+    async def break_backend(self, colour: Colour) -> None:
+        self.proxy.dead.add((ServiceName("checkout"), colour))
+
+    async def hold_request(self, colour: Colour) -> None:
+        self.proxy.in_flight[ServiceName("checkout"), colour] += 1
+
+
+class EnvoyHarness(Harness):
+    driver: EnvoyDriver
+
+    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
+        self.files = Files(folder)
+        self.nursery = nursery
+        self.settings = EnvoySettings(
+            region=REGION, state_dir=folder, listen=f"127.0.0.1:{free_port()}", probe_timeout_s=1.0
+        )
+        self.backends = {colour: SampleBackend(name=colour.value) for colour in Colour}
+        self.held: list[Answer | AskError] = []
+        self.driver = self.new_driver()
+
+    async def start_backends(self) -> None:
+        self.blue = Backends(addresses=(await self.start_backend(self.backends[BLUE]),))
+        self.green = Backends(addresses=(await self.start_backend(self.backends[GREEN]),))
+
+    async def start_backend(self, backend: SampleBackend) -> str:
+        server = await self.nursery.start(run_backend, backend)
+        host, port = server.addresses[0]
+        return f"{host}:{port}"
+
+    def new_driver(self) -> EnvoyDriver:
+        return EnvoyDriver(self.settings)
+
+    @property
+    def pid(self) -> int:
+        return int(self.files.pid.read_text())
+
+    def kill_proxy(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    async def break_backend(self, colour: Colour) -> None:
+        self.backends[colour].healthy = False
+
+    async def hold_request(self, colour: Colour, seconds: float = 300) -> None:
+        before = await self.driver.in_flight(self.service(), colour)
+        self.nursery.start_soon(self._hold, seconds)
+
+        async def counted() -> bool:
+            return await self.driver.in_flight(self.service(), colour) > before
+
+        await until(counted)
+
+    async def _hold(self, seconds: float) -> None:
+        patient = EnvoyDriver(evolve(self.settings, probe_timeout_s=seconds + PATIENCE_S))
+        try:
+            self.held.append(await patient.ask(Request(host=HOST, path=f"/slow?seconds={seconds}")))
+        except AskError as error:
+            self.held.append(error)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
