@@ -6,15 +6,18 @@ same revisions whatever happened before: the exhaustive exploration needs equal 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attrs import evolve, frozen
 
 from turnout.protocol import keys
+from turnout.protocol.candidacy import Claim
 from turnout.protocol.codec import canonical_bytes, decode
 from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import AgentId, ReplicaId, Term
 from turnout.protocol.invariants import Ruling
 from turnout.protocol.limits import MAX_TABLE_BYTES
-from turnout.protocol.records import Decision, LeaderRecord
+from turnout.protocol.records import AgentRecord, Decision
 from turnout.protocol.takeover import fleet_of
 from turnout.protocol.transactions import (
     Absent,
@@ -65,14 +68,24 @@ class FakeStore:
                     found[key] = items[key]
         return Snapshot(revision=self.revision, items=tuple(found.values()))
 
-    def apply(self, transaction: Transaction, term: Term) -> tuple[FakeStore, Won | Lost]:
-        """Carry out a guarded transaction, or refuse it with the guarded keys as they stand."""
+    def apply(
+        self,
+        transaction: Transaction,
+        term: Term,
+        disks: Mapping[AgentId, AgentRecord] | None = None,
+    ) -> tuple[FakeStore, Won | Lost]:
+        """Carry out a guarded transaction, or refuse it with the guarded keys as they stand.
+
+        ``disks`` are the agents' journals at this moment, for the checker's memory.
+        """
         if not all(holds(self.items, guard) for guard in transaction.guards):
             ranges = tuple(Range(guard.key) for guard in transaction.guards)
             return self, Lost(found=self.read(ranges))
-        return self._write(transaction, term)
+        return self._write(transaction, term, disks)
 
-    def _write(self, transaction: Transaction, term: Term) -> tuple[FakeStore, Won]:
+    def _write(
+        self, transaction: Transaction, term: Term, disks: Mapping[AgentId, AgentRecord] | None
+    ) -> tuple[FakeStore, Won]:
         revision = self.revision + 1
         items, past = self.items, self.past
         for write in transaction.writes:
@@ -83,9 +96,11 @@ class FakeStore:
             if at == revision:
                 past = past.put(revision, items)
         after = evolve(self, revision=revision, items=items, past=past)
-        return after._remember(transaction, term), Won(revision=revision)
+        return after._remember(transaction, term, disks), Won(revision=revision)
 
-    def _remember(self, transaction: Transaction, term: Term) -> FakeStore:
+    def _remember(
+        self, transaction: Transaction, term: Term, disks: Mapping[AgentId, AgentRecord] | None
+    ) -> FakeStore:
         leader = self.items.get(keys.LEADER)
         leader_term = Term(leader.create_revision) if leader else None
         rulings, foreign = self.rulings, self.foreign
@@ -93,7 +108,12 @@ class FakeStore:
             if isinstance(write, Put) and write.key.startswith(keys.DECISIONS):
                 decision = decode(write.value, Decision, limit=MAX_TABLE_BYTES)
                 required = self._required(decision)
-                ruling = Ruling(decision=decision, required=required, leader_term=leader_term)
+                ruling = Ruling(
+                    decision=decision,
+                    required=required,
+                    held=None if disks is None else _holders(decision, disks),
+                    leader_term=leader_term,
+                )
                 rulings = (*rulings, ruling)
         if leader_term != term:
             foreign = (*foreign, f"{transaction.name} of term {term} won in {leader_term}")
@@ -112,10 +132,17 @@ class FakeStore:
     def elect(self, replica: ReplicaId) -> tuple[FakeStore, Term]:
         """Let the leader's lease run out, and another replica (or the same) win the key."""
         revision = (self.revision // REIGN + 1) * REIGN
-        record = canonical_bytes(LeaderRecord(replica=replica))
+        record = canonical_bytes(Claim(replica=replica, url="", lease=0))
         items = self.items.drop(keys.LEADER)
         items = _written(items, Put(keys.LEADER, record), revision)
         return evolve(self, revision=revision, items=items), Term(revision)
+
+
+def _holders(decision: Decision, disks: Mapping[AgentId, AgentRecord]) -> tuple[AgentId, ...]:
+    """The agents whose journal holds the yes that this decision would rest on."""
+    named = (decision.epoch, decision.digest)
+    prepared = {agent: record.prepared for agent, record in disks.items()}
+    return tuple(a for a, p in sorted(prepared.items()) if p and (p.epoch, p.digest) == named)
 
 
 def _written(items: Items, write: Put | Delete, revision: int) -> Items:

@@ -30,6 +30,7 @@ from turnout.protocol.events import (
     CoordinatorEvent,
     LinkUp,
     Proven,
+    Refusal,
     Staged,
     Wake,
 )
@@ -170,7 +171,12 @@ class AgentHost:
     # --- the proxy ---------------------------------------------------------------------------
 
     def finish(
-        self, node: AgentNode, index: int, *, refusal: object = None
+        self,
+        node: AgentNode,
+        index: int,
+        *,
+        refusal: Refusal | None = None,
+        now: MonotonicNs = MonotonicNs(0),  # noqa: B008 - a number
     ) -> tuple[AgentNode, AgentEvent]:
         """Let the proxy finish an operation; return the event that tells the machine."""
         operation = node.operations[index]
@@ -178,14 +184,14 @@ class AgentHost:
         node = evolve(node, operations=rest)
         if isinstance(operation, Prove):
             failure = None if node.serving.epoch == operation.epoch else "another epoch is served"
-            return node, Proven(epoch=operation.epoch, failure=failure, proven_ns=MonotonicNs(0))
+            return node, Proven(epoch=operation.epoch, failure=failure, proven_ns=now)
         if isinstance(operation, Stage):
             if refusal is None:
                 node = evolve(node, staged=operation.digest)
             event: AgentEvent = Staged(
                 epoch=operation.epoch,
                 digest=operation.digest,
-                refusal=refusal,  # type: ignore[arg-type]
+                refusal=refusal,
             )
             return node, event
         if refusal is None:
@@ -193,8 +199,8 @@ class AgentHost:
         return node, Activated(
             epoch=operation.epoch,
             digest=operation.digest,
-            refusal=refusal,  # type: ignore[arg-type]
-            flipped_ns=MonotonicNs(0),
+            refusal=refusal,
+            flipped_ns=now,
         )
 
     @staticmethod
@@ -211,17 +217,22 @@ class AgentHost:
     # --- crash and boot ----------------------------------------------------------------------
 
     def restart(
-        self, node: AgentNode, *, proxy_too: bool = False, link: bool = True
+        self,
+        node: AgentNode,
+        *,
+        proxy_too: bool = False,
+        link: bool = True,
+        now: Instant = ZERO,
     ) -> tuple[AgentNode, tuple[Up, ...]]:
         """Crash, lose everything but disk and proxy, and boot."""
         node = evolve(node, state=ParticipantState(), operations=())
         if proxy_too:
             node = evolve(node, staged=None)
         booted = Booted(record=node.disk.record, tables=node.disk.tables, serving=node.serving)
-        node, sent = self.step(node, booted)
+        node, sent = self.step(node, booted, now)
         if not link:
             return node, sent
-        node, more = self.step(node, LinkUp())
+        node, more = self.step(node, LinkUp(), now)
         return node, (*sent, *more)
 
 

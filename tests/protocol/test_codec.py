@@ -181,3 +181,20 @@ def test_bytes_above_the_limit_are_refused_unread() -> None:
 def test_bytes_that_are_not_json_are_refused(data: bytes) -> None:
     with pytest.raises(MalformedError, match="Backends: not JSON"):
         decode(data, Backends, limit=10**6)
+
+
+@pytest.mark.parametrize(
+    ("plain", "cls", "place"),
+    [
+        ([], Weights, "Weights: an object is needed"),
+        (None, Weights, "Weights: an object is needed"),
+        ({"services": {}}, RoutingTable, "RoutingTable.services"),
+        ({"addresses": "abc"}, Backends, "Backends.addresses"),
+        ({"addresses": ["a", "\ud800"]}, Backends, "Backends.addresses[1]"),
+    ],
+)
+def test_list_object_or_string_that_is_none_is_refused(
+    plain: object, cls: type, place: str
+) -> None:
+    with pytest.raises(MalformedError, match=re.escape(place)):
+        structure(plain, cls)

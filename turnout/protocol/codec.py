@@ -10,7 +10,8 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TypeVar, get_args, get_origin
 
 from attrs import has
 from cattrs import Converter, transform_error
@@ -33,6 +34,7 @@ def _strict_str(value: object, cls: type) -> str:
     """A string, or the member of a string enum that it names: cattrs asks this hook for both."""
     if type(value) is not str:
         raise TypeError(f"a string is needed, not {value!r}")
+    value.encode()  # a lone surrogate passes JSON, but could be neither encoded nor signed
     return cls(value) if isinstance(cls, enum.EnumType) else value
 
 
@@ -42,15 +44,35 @@ def _strict_bool(value: object, _: type) -> bool:
     return value
 
 
+def _is_tuple(cls: object) -> bool:
+    return get_origin(cls) is tuple
+
+
 def make_converter() -> Converter:
-    """Make a strict converter: no unknown keys, no coercion of scalars."""
+    """Make a strict converter: no unknown keys, no coercion, lists and objects where they belong."""
     converter = Converter(forbid_extra_keys=True)
     converter.register_structure_hook(int, _strict_int)
     converter.register_structure_hook(str, _strict_str)
     converter.register_structure_hook(bool, _strict_bool)
-    converter.register_structure_hook_factory(
-        has, lambda cls: make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
-    )
+
+    def from_object(cls: type[T]) -> Callable[[object, type[T]], T]:
+        fill = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+
+        def hook(value: object, cls: type[T]) -> T:
+            if not isinstance(value, dict):
+                raise TypeError(f"an object is needed, not {value!r}")
+            return fill(value, cls)
+
+        return hook
+
+    def from_list(value: object, cls: type) -> tuple[object, ...]:
+        if not isinstance(value, list):  # a string can be iterated over, too
+            raise TypeError(f"a list is needed, not {value!r}")
+        item: type = get_args(cls)[0]
+        return tuple(converter.structure(value, list[item]))  # type: ignore[valid-type]
+
+    converter.register_structure_hook_factory(has, from_object)
+    converter.register_structure_hook_func(_is_tuple, from_list)
     return converter
 
 

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 from turnout.protocol.clock import ClockNs, Instant
 from turnout.protocol.codec import canonical_bytes
 from turnout.protocol.effects import CoordinatorEffect, Operation
-from turnout.protocol.events import QueuedRequest, Requested
+from turnout.protocol.events import QueuedRequest, Requested, WaiveRequested
 from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import (
     NO_TERM,
@@ -81,13 +81,13 @@ class Fleet:
         return entry.status if entry else Status.GOOD
 
     def with_status(self, status: Status) -> tuple[AgentId, ...]:
-        """The agents of one standing, sorted."""
-        return tuple(sorted(a for a in self.agents if self.status(a) is status))
+        """The agents that are not good and of this standing, sorted."""
+        return tuple(sorted(a for a, e in self.standing.items() if e.status is status))
 
     @property
     def good(self) -> tuple[AgentId, ...]:
         """The good agents, sorted."""
-        return self.with_status(Status.GOOD)
+        return tuple(sorted(a for a in self.agents if a not in self.standing))
 
     @property
     def excluded_regions(self) -> tuple[Region, ...]:
@@ -99,7 +99,8 @@ class Fleet:
         self, agents: tuple[AgentId, ...], status: Status, reason: str
     ) -> FrozenMap[AgentId, StandingEntry]:
         """Standing with these agents marked; good ones are no longer named."""
-        entries = {a: e for a, e in self.standing.items() if a not in set(agents)}
+        others = set(self.standing) - set(agents)
+        entries = {a: e for a, e in self.standing.items() if a in others}
         if status is not Status.GOOD:
             for agent in agents:
                 entries[agent] = StandingEntry(agent=agent, status=status, reason=reason)
@@ -140,7 +141,6 @@ class Attempt:
     abort_wanted: str = ""
     overdue: bool = False
     tickets: tuple[int, ...] = ()
-    refused: str = ""
 
     @property
     def epoch(self) -> Epoch:
@@ -207,13 +207,17 @@ class CoordinatorState:
         tables: those in memory by digest: head's, the one before, and what was looked up.
         library: decisions looked up, by epoch.
         requests: idempotency keys and what they became.
+        continuing: the intent that a new leader found, until its required set is known again.
         attempt: at most one.
         burning: the abort that a new leader writes for a number without intent (H3).
         following: committed epochs not yet released, by epoch.
-        undo_next: the rollback that asked for the abort of the attempt; goes on if commit wins.
+        undo_next: the rollback that asked for the abort of the attempt, once for each time that it
+            was sent; goes on if commit wins.
         waiting: requests that wait for the attempt or for a fleet change to end, in order.
         pending: transactions sent and not known to have won or lost.
         unanswered: those of them that are to be sent again, no reply having come.
+        waiving: waivers to be written, one after another.
+        proof: the newest signed head that an agent showed and the store may not know of (S11).
         fleet_change: the fleet as it will be if the change on its way to the store wins.
     """
 
@@ -227,12 +231,15 @@ class CoordinatorState:
     tables: FrozenMap[Digest, SignedTable] = FrozenMap()
     library: FrozenMap[Epoch, Decision] = FrozenMap()
     requests: FrozenMap[str, RequestRecord] = FrozenMap()
+    continuing: Intent | None = None
     attempt: Attempt | None = None
     burning: Decision | None = None
     following: FrozenMap[Epoch, Following] = FrozenMap()
-    undo_next: Requested | None = None
+    undo_next: tuple[Requested, ...] = ()
     waiting: tuple[QueuedRequest, ...] = ()
     looking_up: Requested | None = None
+    waiving: tuple[WaiveRequested, ...] = ()
+    proof: Head | None = None
     fleet_change: FleetChange | None = None
     pending: FrozenMap[Operation, Transaction] = FrozenMap()
     unanswered: tuple[Operation, ...] = ()
@@ -246,8 +253,13 @@ class CoordinatorState:
 
     @property
     def unfinished(self) -> Following | None:
-        """The committed epoch that has no outcome yet, if any."""
+        """The first committed epoch that has no outcome yet, if any."""
         return next((f for f in self.following.values() if f.outcome is None), None)
+
+    @property
+    def newest(self) -> Following | None:
+        """The newest committed epoch, if it is still followed."""
+        return self.following.get(self.head.committed) if self.head else None
 
 
 @frozen(kw_only=True)
@@ -280,6 +292,12 @@ class Turn:
         """Arm a deadline, this long from now."""
         at = self.now.monotonic_ns + max(0, delay_ns)
         self.change(timers=self.state.timers.arm(name, at))
+
+    def arm_earlier(self, name: str, delay_ns: int) -> None:
+        """Arm a deadline, unless it is armed for an earlier moment."""
+        at = dict(self.state.timers.due).get(name)
+        if at is None or at > self.now.monotonic_ns + delay_ns:
+            self.arm(name, delay_ns)
 
     def disarm(self, name: str) -> None:
         """Disarm a deadline."""

@@ -24,6 +24,11 @@ class FrozenMap(Mapping[K, V]):
     def __getitem__(self, key: K) -> V:
         return self._items[key]
 
+    def __contains__(self, key: object) -> bool:
+        return (
+            key in self._items
+        )  # a leader of a thousand agents asks this for each, at each report
+
     def __iter__(self) -> Iterator[K]:
         return iter(self._items)
 
@@ -43,8 +48,15 @@ class FrozenMap(Mapping[K, V]):
 
     def put(self, key: K, value: V) -> FrozenMap[K, V]:
         """Return the mapping with this entry."""
-        return FrozenMap(self._items | {key: value})
+        return self._with(self._items | {key: value})
 
     def drop(self, key: K) -> FrozenMap[K, V]:
         """Return the mapping without this key."""
-        return FrozenMap({k: v for k, v in self._items.items() if k != key})
+        return self._with({k: v for k, v in self._items.items() if k != key})
+
+    @staticmethod
+    def _with(items: dict[K, V]) -> FrozenMap[K, V]:
+        """A mapping over a fresh dictionary that nobody else holds."""
+        made: FrozenMap[K, V] = FrozenMap()
+        made._items = items
+        return made

@@ -51,11 +51,14 @@ class Ruling:
     Attributes:
         required: the intent's agents, each with the journal id registered for it then; empty
             where there was no intent.
+        held: those whose disk still held their yes when the decision was written; None where
+            the harness could not see it.
         leader_term: create-revision of the leader key in that very transaction; None if absent.
     """
 
     decision: Decision
     required: tuple[tuple[AgentId, str], ...] = ()
+    held: tuple[AgentId, ...] | None = None
     leader_term: Term | None
 
 
@@ -161,6 +164,8 @@ def s3_commit_has_every_yes(picture: Picture) -> Iterator[str]:
             )
             if wanted not in given.get(agent, ()):
                 yield f"epoch {decision.epoch} committed without the durable yes of {agent}"
+            elif ruling.held is not None and agent not in ruling.held:
+                yield f"epoch {decision.epoch} committed after {agent} had lost its yes"
         if not {a for a, _ in ruling.required} - set(decision.absent):
             yield f"epoch {decision.epoch} committed by nobody's yes"
 

@@ -61,6 +61,11 @@ def request(key: str) -> str:
     return REQUESTS + key
 
 
+def waiver(epoch: Epoch, agent_id: str) -> str:
+    """Key of the history entry that waives an agent; with ``""``, what all of an epoch's begin with."""
+    return history(epoch, f"waived-{agent_id}")
+
+
 def history(epoch: Epoch, kind: str) -> str:
     """Key of a history entry; ``kind`` is unique within its epoch."""
     return f"{HISTORY}{_number(epoch)}/{kind}"

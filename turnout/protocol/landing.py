@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from turnout.protocol.clock import SECOND, ClockNs
-from turnout.protocol.coordinator_state import Following, Landed, Turn, standing_record
+from turnout.protocol.activation import skew_ns
+from turnout.protocol.clock import MS, SECOND, ClockNs
+from turnout.protocol.coordinator_state import Fleet, Following, Landed, Turn, standing_record
 from turnout.protocol.events import Requested
+from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import AgentId, Epoch
 from turnout.protocol.messages import Progress, Report
 from turnout.protocol.records import (
@@ -24,12 +26,15 @@ from turnout.protocol.records import (
     Status,
     Verdict,
 )
-from turnout.protocol.routing import OnFailure, changed_services
-from turnout.protocol.storing import OUTCOME, RELEASE, transact, under_way
+from turnout.protocol.routing import OnFailure, RoutingTable, changed_services
+from turnout.protocol.storing import OUTCOME, RELEASE, transact, under_way, writes_standing
 from turnout.protocol.switch_phases import SwitchInput, SwitchPhase, advance_switch
-from turnout.protocol.switching import LEADER_ACTOR, history_entry
+from turnout.protocol.switching import LEADER_ACTOR, history_entry, without_absent
 from turnout.protocol.telling import tell_everyone
 from turnout.protocol.writes import release, write_outcome
+
+MAX_LAGGARD_TEXT = 200
+"""Characters of a laggard's reason that are kept: a thousand of them are one etcd value."""
 
 LIVE_TIMER = "live"
 RETAIN_TIMER = "retain"
@@ -40,8 +45,7 @@ def decided(turn: Turn, decision: Decision, fleet_revision: int) -> None:
     attempt = turn.state.attempt
     assert attempt is not None
     if decision.absent:
-        reason = f"absent from the rollback in epoch {decision.epoch}"
-        marked = turn.state.fleet.marked(decision.absent, Status.STALE, reason)
+        marked = without_absent(turn, decision)
         fleet = evolve(turn.state.fleet, standing=marked, revision=fleet_revision)
         turn.change(fleet=fleet)
     library = turn.state.library.put(decision.epoch, decision)
@@ -57,9 +61,20 @@ def decided(turn: Turn, decision: Decision, fleet_revision: int) -> None:
                 decision=decision,
                 required=attempt.required,
                 phase=advance_switch(attempt.phase, SwitchInput.COMMIT_WON),
+                taken_over=attempt.intent.term != decision.term,
             ),
         )
+        _forget_tables(turn)
     tell_everyone(turn)
+
+
+def _forget_tables(turn: Turn) -> None:
+    """Keep in memory what may be asked for without looking it up."""
+    kept = {turn.head.digest, turn.head.base}
+    for following in turn.state.following.values():
+        kept |= {following.intent.digest, following.intent.base}
+    tables = {digest: table for digest, table in turn.state.tables.items() if digest in kept}
+    turn.change(tables=FrozenMap(tables))
 
 
 def follow(turn: Turn, following: Following) -> None:
@@ -75,7 +90,11 @@ def follow(turn: Turn, following: Following) -> None:
 
 
 def _live_delay_ns(turn: Turn, following: Following) -> int:
-    """T_live after the activation time, but never later than 1 s before the budget ends (P8)."""
+    """T_live after the activation time, but never later than 1 s before the budget ends (P8).
+
+    What another leader spent is read off two clocks, and believed only as far as takeovers can
+    take: a clock that is an hour ahead must not make the whole fleet laggards (H14).
+    """
     timing = turn.config.timing
     activation = following.decision.head.activation
     wait = timing.live_timeout_ns
@@ -84,6 +103,8 @@ def _live_delay_ns(turn: Turn, following: Following) -> int:
         wait += min(max(0, until), activation.g_ns)
     started = _accepted_at(following)
     spent = max(0, turn.now.clock_ns - started)
+    if following.taken_over:
+        spent = min(spent, 2 * timing.prepare_timeout_ns + timing.failover_ns + timing.herd_ns)
     return max(0, min(wait, timing.budget_ns - SECOND - spent))
 
 
@@ -133,16 +154,41 @@ def conclude(turn: Turn) -> None:
     following = turn.state.unfinished
     if following is None or following.writing is not None:
         return
-    superseded = turn.head.committed > following.epoch
-    waiting = [a for a in following.required if _is_awaited(following, a)]
-    if superseded:
+    if is_superseded(turn, following):
         _write_outcome(turn, following, OutcomeKind.ROLLED_BACK, "rolled back before it was live")
-    elif not waiting:
+    elif not _is_waiting(following):
         _write_outcome(turn, following, *_finished(turn, following))
     elif following.overdue:
         _write_outcome(turn, following, OutcomeKind.PARTIAL, "not live everywhere in time")
     elif following.diverged and _may_roll_back(turn, following):
         _roll_back_by_itself(turn, following)
+
+
+def is_superseded(turn: Turn, following: Following) -> bool:
+    """Whether a rollback was committed before this commit had an outcome."""
+    return turn.head.committed > following.epoch
+
+
+def release_the_taken_out(turn: Turn) -> None:
+    """Wait for no agent that an operator removed or excluded since the commit."""
+    following, fleet = turn.state.newest, turn.state.fleet
+    if following is None or following.outcome is not None:
+        return
+    required = tuple(
+        agent
+        for agent in following.required
+        if agent in fleet.agents and fleet.status(agent) is not Status.EXCLUDED
+    )
+    updated = evolve(following, required=required)
+    turn.change(following=turn.state.following.put(following.epoch, updated))
+
+
+def _is_waiting(following: Following) -> bool:
+    """Whether any agent is still to be heard of; asked at every report, so counted first."""
+    awaited = len(following.required) - len(following.decision.absent)
+    if len(following.live) < awaited:
+        return True
+    return any(_is_awaited(following, agent) for agent in following.required)
 
 
 def _is_awaited(following: Following, agent: AgentId) -> bool:
@@ -170,17 +216,20 @@ def _behind(turn: Turn, following: Following) -> tuple[AgentId, ...]:
 
 
 def time_is_up(turn: Turn) -> None:
-    """T_live is over: whoever is not live is a laggard."""
-    following = turn.state.unfinished
-    if following is not None:
+    """T_live of the newest commit is over: whoever is not live is a laggard."""
+    following = turn.state.newest
+    if following is not None and following.outcome is None:
         following = evolve(following, overdue=True)
         turn.change(following=turn.state.following.put(following.epoch, following))
         conclude(turn)
 
 
 def _write_outcome(turn: Turn, following: Following, kind: OutcomeKind, reason: str) -> None:
-    if under_way(turn, "fleet"):
-        return  # its standing would be computed from one that is about to change
+    """Send the outcome; where it marks agents stale, only when nothing else changes standing.
+
+    A rollback that is open is awaited too: it may mark agents stale itself, and its decision says
+    which outcome this is.
+    """
     laggards = tuple(_laggard(turn, following, a) for a in _behind(turn, following))
     late = tuple(
         lag.agent
@@ -192,6 +241,8 @@ def _write_outcome(turn: Turn, following: Following, kind: OutcomeKind, reason: 
         outcome, late = evolve(outcome, laggards=()), ()
     standing = None
     if late:
+        if turn.state.attempt is not None or writes_standing(turn):
+            return
         why = f"behind after epoch {following.epoch}"
         standing = standing_record(turn.state.fleet.marked(late, Status.STALE, why))
     updated = evolve(following, writing=outcome)
@@ -222,7 +273,7 @@ def _laggard(turn: Turn, following: Following, agent: AgentId) -> Laggard:
         reason = f"{turn.state.fleet.status(agent)}: was not asked"
     else:
         reason = "unconfirmed: not heard in time"
-    return Laggard(agent=agent, region=entry.region, reason=reason)
+    return Laggard(agent=agent, region=entry.region, reason=reason[:MAX_LAGGARD_TEXT])
 
 
 def _measured(
@@ -249,7 +300,7 @@ def _measured(
         known_ns=max(0, turn.now.clock_ns - started),
         bound_ns=bound,
         budget_ns=turn.config.timing.budget_ns,
-        skew_ns=max(flips) - min(flips) if flips else None,
+        skew_ns=skew_ns(flips) if flips else None,
         laggards=laggards,
     )
 
@@ -284,34 +335,40 @@ def concluded(turn: Turn, epoch: Epoch, fleet_revision: int) -> None:
     conclude(turn)
 
 
-def outcome_refused(turn: Turn, epoch: Epoch) -> None:
-    """The standing that the outcome was computed from has changed: compute it again."""
-    following = turn.state.following.get(epoch)
-    if following is not None:
-        turn.change(following=turn.state.following.put(epoch, evolve(following, writing=None)))
-
-
 def _may_roll_back(turn: Turn, following: Following) -> bool:
-    """Whether ``on_failure = rollback`` applies; a rollback's own failure is ``hold`` (H10)."""
-    intent = following.intent
-    if intent.request.kind is Kind.ROLLBACK or not intent.base:
+    """Whether an agent that was asked refuses the flip, and ``on_failure = rollback`` applies.
+
+    Hold applies to a rollback's own failure (H10), to the first table's, which has nothing to go
+    back to, and past a point of no return. It is tried once.
+    """
+    intent, state = following.intent, turn.state
+    if not _refusing(following) or intent.request.kind is Kind.ROLLBACK or not intent.base:
         return False
-    if turn.state.attempt is not None or turn.state.looking_up is not None:
+    if intent.request.point_of_no_return is not None:
         return False
-    before = turn.state.tables.get(intent.base)
-    after = turn.state.tables.get(intent.digest)
-    if before is None or after is None:
+    key = _undo_key(following)
+    asked = any(isinstance(e, Requested) and e.request.key == key for e in state.waiting)
+    if asked or state.attempt is not None or state.looking_up is not None or key in state.requests:
         return False
-    key = f"undo/{following.epoch}"
+    before, after = state.tables[intent.base], state.tables[intent.digest]
     changed = changed_services(before.table, after.table)
-    wanted = any(service.on_failure is OnFailure.ROLLBACK for service in changed)
-    return wanted and key not in turn.state.requests
+    return any(service.on_failure is OnFailure.ROLLBACK for service in changed)
+
+
+def _undo_key(following: Following) -> str:
+    return f"undo/{following.epoch}"
+
+
+def _refusing(following: Following) -> tuple[AgentId, ...]:
+    """The agents that said yes and refuse: one that was passed over moves nobody else."""
+    return tuple(a for a in sorted(following.diverged) if a in following.required)
 
 
 def _roll_back_by_itself(turn: Turn, following: Following) -> None:
-    agent, words = min(following.diverged.items())
+    agent = _refusing(following)[0]
+    words = following.diverged[agent]
     request = Request(
-        key=f"undo/{following.epoch}",
+        key=_undo_key(following),
         kind=Kind.ROLLBACK,
         undo=following.epoch,
         actor=LEADER_ACTOR,
@@ -326,27 +383,46 @@ def _roll_back_by_itself(turn: Turn, following: Following) -> None:
 
 def release_when_drained(turn: Turn) -> None:
     """Move finished switches on: draining, retained, released."""
+    turn.disarm(RETAIN_TIMER)
     for following in tuple(turn.state.following.values()):
-        if following.outcome is not None:
+        if following.outcome is not None and not _is_taken_back(turn, following):
             _drain_on(turn, following)
 
 
+def _is_taken_back(turn: Turn, following: Following) -> bool:
+    """Whether a later commit made this epoch's source another's business: it is never released.
+
+    1. Epoch 7 leaves blue. 2. Epoch 8 rolls back to blue. 3. Epoch 7's time is up: "blue may be
+    scaled down" would take the colour away that serves (S9).
+    """
+    services = {source.service for source in following.intent.sources}
+    later = [f for f in turn.state.following.values() if f.epoch > following.epoch]
+    if any(source.service in services for f in later for source in f.intent.sources):
+        turn.change(following=turn.state.following.drop(following.epoch))
+        return True
+    held = turn.state.tables.get(turn.head.digest)
+    serving = held.table if held else RoutingTable()
+    return any(
+        service is not None and service.sends_to(source.colour)
+        for source in following.intent.sources
+        for service in [serving.service(source.service)]
+    )
+
+
 def _drain_on(turn: Turn, following: Following) -> None:
-    fleet = turn.state.fleet
-    following = turn.state.following[following.epoch]
-    pending = [a for a in fleet.agents if a not in following.drained and a not in following.waived]
     phase = following.phase
     if phase is SwitchPhase.LIVE:
         phase = advance_switch(phase, SwitchInput.DRAIN)
-    if not pending and phase is SwitchPhase.DRAINING:
+    if phase is SwitchPhase.DRAINING and not _is_draining(turn.state.fleet, following):
         phase = advance_switch(phase, SwitchInput.DRAINED)
-    following = evolve(following, phase=phase)
-    turn.change(following=turn.state.following.put(following.epoch, following))
+    if phase is not following.phase:
+        following = evolve(following, phase=phase)
+        turn.change(following=turn.state.following.put(following.epoch, following))
     if phase is not SwitchPhase.RETAINED or under_way(turn, RELEASE, following.epoch):
         return
-    left = release_due_ns(turn, following) - turn.now.clock_ns
+    left = release_due_ns(following) - turn.now.clock_ns
     if left > 0:
-        turn.arm(RETAIN_TIMER, left)
+        turn.arm_earlier(RETAIN_TIMER, left)
         return
     entry = history_entry(
         turn, following.epoch, "released", "the source may be scaled down", intent=following.intent
@@ -356,15 +432,17 @@ def _drain_on(turn: Turn, following: Following) -> None:
     )
 
 
-def release_due_ns(turn: Turn, following: Following) -> ClockNs:
+def _is_draining(fleet: Fleet, following: Following) -> bool:
+    """Whether any enrolled agent has neither confirmed nor been waived; counted first, as above."""
+    done = len(following.drained) + len(following.waived)
+    if done < len(fleet.agents):
+        return True
+    return any(a not in following.drained and a not in following.waived for a in fleet.agents)
+
+
+def release_due_ns(following: Following) -> ClockNs:
     """Until when a rollback finds the source loaded: the longest ``retain`` of what changed."""
-    after = turn.state.tables.get(following.intent.digest)
-    before = turn.state.tables.get(following.intent.base)
-    if after is None:
-        return following.decision.decided_at_ns
-    changed = changed_services(before.table if before else None, after.table)
-    retain = max((service.retain_ms for service in changed), default=0)
-    return ClockNs(following.decision.decided_at_ns + retain * 1_000_000)
+    return ClockNs(following.decision.decided_at_ns + following.intent.retain_ms * MS)
 
 
 def released(turn: Turn, epoch: Epoch) -> None:

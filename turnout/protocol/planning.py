@@ -14,9 +14,10 @@ from attrs import evolve, frozen
 
 from turnout.protocol.coordinator_state import CoordinatorState, Fleet
 from turnout.protocol.effects import Refused
+from turnout.protocol.errors import MalformedError
 from turnout.protocol.identifiers import AgentId, Digest, Epoch, Region
 from turnout.protocol.limits import MAX_DRAIN_TIMEOUT_MS, MAX_KEY, MAX_TEXT
-from turnout.protocol.records import Head, Kind, Request, Status, Verdict
+from turnout.protocol.records import Head, Kind, Request, SignedTable, Status, Verdict
 from turnout.protocol.routing import (
     Colour,
     RoutingTable,
@@ -24,6 +25,7 @@ from turnout.protocol.routing import (
     changed_services,
     inconsistencies,
 )
+from turnout.protocol.wire import pack_table
 
 
 @frozen(kw_only=True)
@@ -58,6 +60,9 @@ class Need:
     tables: tuple[Digest, ...] = ()
 
 
+POINT_OF_NO_RETURN = "point-of-no-return"
+"""What ``--override`` must name for a rollback past one."""
+
 Answer: TypeAlias = Plan | Noop | Need | Refused
 _Wanted: TypeAlias = tuple[RoutingTable, Colour | None]
 
@@ -82,6 +87,11 @@ def plan(state: CoordinatorState, request: Request) -> Answer:
         return Refused(code="invalid-table", text="; ".join(faults))
     if table.digest == state.head.digest:
         return Noop()
+    if table.digest not in state.tables:
+        try:
+            pack_table(SignedTable(table=table))
+        except MalformedError as error:
+            return Refused(code="table-too-large", text=str(error))
     if request.kind is Kind.ROLLBACK:
         return _whom_to_roll_back(state, table, source)
     return _whom_to_ask(state, request, table, source)
@@ -196,6 +206,13 @@ def _rolled_back(state: CoordinatorState, head: Head, request: Request) -> _Want
     if not changed.head.base:
         text = f"epoch {undo} is the first table: there is nothing to go back to"
         return Refused(code="nothing-to-undo", text=text)
+    reason = changed.point_of_no_return
+    if reason is not None and POINT_OF_NO_RETURN not in request.override:
+        text = (
+            f"epoch {undo} was declared a point of no return: {reason}. "
+            f"To go back all the same: --override {POINT_OF_NO_RETURN}"
+        )
+        return Refused(code="point-of-no-return", text=text)
     now = state.tables[head.digest].table
     then = state.tables[changed.head.digest].table
     before = state.tables[changed.head.base].table

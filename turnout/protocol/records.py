@@ -230,8 +230,22 @@ def digest_of_ids(ids: tuple[AgentId, ...]) -> Digest:
 
 
 @frozen(kw_only=True)
+class Source:
+    """A colour of a service that a switch leaves: no new request goes to it after the flip."""
+
+    service: ServiceName
+    colour: Colour
+
+
+@frozen(kw_only=True)
 class Intent:
-    """An attempt at an epoch, frozen before anybody's vote counts."""
+    """An attempt at an epoch, frozen before anybody's vote counts.
+
+    Attributes:
+        source: the one colour that a switch of one service leaves, for people.
+        sources: every colour that is left, and may be scaled down ``retain_ms`` after the
+            decision, if it is drained everywhere by then.
+    """
 
     epoch: Epoch
     incarnation: Incarnation
@@ -243,12 +257,18 @@ class Intent:
     required: RequiredSet
     request: Request
     source: Colour | None = None
+    sources: tuple[Source, ...] = ()
+    retain_ms: int = 0
     requested_at_ns: ClockNs
 
 
 @frozen(kw_only=True)
 class Decision:
-    """The one decision about an epoch, with the head that it made."""
+    """The one decision about an epoch, with the head that it made.
+
+    Attributes:
+        point_of_no_return: why going back past this commit was declared to do harm, if it was.
+    """
 
     epoch: Epoch
     verdict: Verdict
@@ -259,6 +279,7 @@ class Decision:
     kind: Kind | None = None
     reason: str = ""
     absent: tuple[AgentId, ...] = ()
+    point_of_no_return: str | None = None
     accepted_at_ns: ClockNs | None = None
     decided_at_ns: ClockNs
 
@@ -325,14 +346,6 @@ class AgentEntry:
     region: Region
     public_key: str
     journal_id: str = ""
-
-
-@frozen(kw_only=True)
-class LeaderRecord:
-    """Value of the leader key: who leads, and where agents and operators reach it."""
-
-    replica: ReplicaId
-    url: str = ""
 
 
 @frozen(kw_only=True)

@@ -23,7 +23,7 @@ from turnout.protocol.identifiers import NAME_RULE, AgentId, Epoch, Region, is_n
 from turnout.protocol.limits import MAX_AGENTS_PER_TRANSACTION, MAX_TEXT
 from turnout.protocol.messages import Report
 from turnout.protocol.records import AgentEntry, HistoryEntry, Status
-from turnout.protocol.storing import FLEET, NOTE, transact, under_way
+from turnout.protocol.storing import FLEET, NOTE, transact, writes_standing
 from turnout.protocol.switching import history_entry
 from turnout.protocol.writes import change_fleet, mark_stale, note
 
@@ -32,9 +32,12 @@ PUBLIC_KEY_BYTES = 32
 
 
 def is_free(turn: Turn) -> bool:
-    """Whether the fleet may be changed now: leading, no intent open, no other change under way."""
+    """Whether the fleet may be changed now: leading, no intent open, no other change under way.
+
+    An accept waits for that too: it is guarded by the standing that its required set is of.
+    """
     state = turn.state
-    return state.role is Role.LEADING and state.attempt is None and not under_way(turn, FLEET)
+    return state.role is Role.LEADING and state.attempt is None and not writes_standing(turn)
 
 
 def enrol(turn: Turn, event: EnrolRequested) -> None:
@@ -89,9 +92,7 @@ def exclude(turn: Turn, event: ExcludeRequested) -> None:
     agents = _in_region(turn, event.ticket, event.region)
     if not agents:
         return
-    if not event.reason.strip():
-        text = f"say why {event.region} is excluded (--reason)"
-        _refuse(turn, event.ticket, "reason-required", text)
+    if not _has_reason(turn, event.ticket, event.reason, f"{event.region} is excluded"):
         return
     fleet = turn.state.fleet
     after = evolve(fleet, standing=fleet.marked(agents, Status.EXCLUDED, event.reason))
@@ -115,22 +116,48 @@ def include(turn: Turn, event: IncludeRequested) -> None:
 
 
 def waive(turn: Turn, event: WaiveRequested) -> None:
-    """Count an agent's drain of an epoch's source as ended, on an operator's word."""
-    following = turn.state.following.get(event.epoch)
-    if following is None or event.agent not in turn.state.fleet.agents:
+    """Count an agent's drain of an epoch's source as ended, on an operator's word.
+
+    Its history entry is the waiver: the next leader reads it there.
+    """
+    if event.epoch not in turn.state.following or event.agent not in turn.state.fleet.agents:
         text = f"epoch {event.epoch} does not wait for '{event.agent}'"
         _refuse(turn, event.ticket, "unknown-agent", text)
         return
-    if not event.reason.strip():
-        text = f"say why {event.agent} is waived (--reason)"
-        _refuse(turn, event.ticket, "reason-required", text)
+    if not _has_reason(turn, event.ticket, event.reason, f"{event.agent} is waived"):
         return
-    text = f"waived {event.agent} for epoch {event.epoch}"
-    entry = _entry(turn, event, f"waived-{event.agent}", text, epoch=event.epoch)
+    turn.change(waiving=(*turn.state.waiving, event))
+    if len(turn.state.waiving) == 1:
+        _write_waiver(turn)
+
+
+def waived(turn: Turn) -> None:
+    """The first waiver is in the store: it counts, and so it does where it was there before."""
+    event, *rest = turn.state.waiving
+    turn.change(waiving=tuple(rest))
+    following = turn.state.following.get(event.epoch)
+    if following is not None and event.agent not in following.waived:
+        updated = evolve(following, waived=(*following.waived, event.agent))
+        turn.change(following=turn.state.following.put(event.epoch, updated))
+    turn.ask(Reply(ticket=event.ticket, answer=Done(text=_waiver_text(event))))
+    _write_waiver(turn)
+
+
+def _write_waiver(turn: Turn) -> None:
+    """Write the first waiver that waits; one that counts already needs no second entry."""
+    if not turn.state.waiving:
+        return
+    event = turn.state.waiving[0]
+    following = turn.state.following.get(event.epoch)
+    if following is None or event.agent in following.waived:
+        waived(turn)
+        return
+    entry = _entry(turn, event, f"waived-{event.agent}", _waiver_text(event), epoch=event.epoch)
     transact(turn, NOTE, note(turn.reign, history=entry), event.epoch)
-    updated = evolve(following, waived=(*following.waived, event.agent))
-    turn.change(following=turn.state.following.put(event.epoch, updated))
-    turn.ask(Reply(ticket=event.ticket, answer=Done(text=text)))
+
+
+def _waiver_text(event: WaiveRequested) -> str:
+    return f"waived {event.agent} for epoch {event.epoch}"
 
 
 def make_good(turn: Turn) -> None:
@@ -174,7 +201,7 @@ def mark_fallen(turn: Turn, report: Report) -> None:
     """Mark a good agent stale whose report shows that it lost its journal, or a commit."""
     fleet = turn.state.fleet
     entry = fleet.agents[report.agent]
-    if fleet.status(report.agent) is not Status.GOOD or under_way(turn, FLEET):
+    if fleet.status(report.agent) is not Status.GOOD or not is_free(turn):
         return
     if entry.journal_id != report.journal_id:
         reason = "its journal is another one: it must catch up before it votes"
@@ -201,15 +228,6 @@ def changed(turn: Turn, revision: int) -> None:
     turn.change(fleet=evolve(change.fleet, revision=revision), fleet_change=None)
     if change.ticket is not None:
         turn.ask(Reply(ticket=change.ticket, answer=Done(text=change.text)))
-
-
-def change_refused(turn: Turn) -> None:
-    """The fleet was not as we knew it: nothing was changed."""
-    change = turn.state.fleet_change
-    turn.change(fleet_change=None)
-    if change is not None and change.ticket is not None:
-        text = "the fleet changed at the same moment: try again"
-        _refuse(turn, change.ticket, "conflict", text)
 
 
 def _change(
@@ -249,6 +267,16 @@ def _entry(
         actor=getattr(event, "actor", entry.actor),
         reason=getattr(event, "reason", ""),
     )
+
+
+def _has_reason(turn: Turn, ticket: int, reason: str, what: str) -> bool:
+    if not reason.strip():
+        _refuse(turn, ticket, "reason-required", f"say why {what} (--reason)")
+    elif len(reason) > MAX_TEXT:
+        _refuse(turn, ticket, "malformed-request", f"reason is longer than {MAX_TEXT} characters")
+    else:
+        return True
+    return False
 
 
 def _in_region(turn: Turn, ticket: int, region: Region) -> tuple[AgentId, ...]:

@@ -15,7 +15,16 @@ from turnout.protocol import keys
 from turnout.protocol.coordinator_state import Role, Turn
 from turnout.protocol.effects import Operation, Read, Transact
 from turnout.protocol.identifiers import NO_EPOCH, Epoch
-from turnout.protocol.transactions import Lost, Put, Range, Result, Transaction, Unknown, Won
+from turnout.protocol.transactions import (
+    Lost,
+    Put,
+    Range,
+    Result,
+    Snapshot,
+    Transaction,
+    Unknown,
+    Won,
+)
 
 STORE_TIMER = "store"
 
@@ -33,6 +42,7 @@ REQUIRED = "takeover-required"
 LOOKUP = "lookup"
 CONFIRM = "confirm"
 FRESHNESS = "freshness"
+DOUBT = "doubt"
 
 
 def transact(turn: Turn, name: str, transaction: Transaction, epoch: Epoch = NO_EPOCH) -> None:
@@ -75,18 +85,26 @@ def settle(turn: Turn, operation: Operation, result: Result) -> Won | Lost | Non
 
 
 def _won_before(transaction: Transaction, lost: Lost) -> Won | Lost:
-    marker = transaction.writes[0] if transaction.writes else None
-    if not isinstance(marker, Put):
-        return lost
+    marker = transaction.writes[0]
+    assert isinstance(marker, Put)
     found = lost.found.get(marker.key)
     if found is not None and found.value == marker.value:
         return Won(revision=found.mod_revision)
     return lost
 
 
-def leads_still(turn: Turn, lost: Lost) -> bool:
-    """Whether a refusal shows the leader key to be ours still."""
-    leader = lost.found.get(keys.LEADER)
+def writes_standing(turn: Turn) -> bool:
+    """Whether a change of ``standing`` is under way: it is rewritten whole, so by one at a time."""
+    return any(
+        write.key == keys.STANDING
+        for transaction in turn.state.pending.values()
+        for write in transaction.writes
+    )
+
+
+def is_led_by_us(turn: Turn, snapshot: Snapshot) -> bool:
+    """Whether the leader key is ours still."""
+    leader = snapshot.get(keys.LEADER)
     return leader is not None and leader.create_revision == turn.state.term
 
 
@@ -98,5 +116,6 @@ def repeat_unanswered(turn: Turn) -> None:
 
 
 def is_ours(turn: Turn, operation: Operation) -> bool:
-    """Whether an answer belongs to this reign."""
-    return turn.state.role is not Role.FOLLOWER and operation.term == turn.state.term
+    """Whether an answer belongs to this reign, and it still goes on."""
+    reigns = turn.state.role in (Role.TAKING_OVER, Role.LEADING)
+    return reigns and operation.term == turn.state.term

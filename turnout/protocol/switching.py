@@ -11,11 +11,13 @@ from attrs import evolve
 
 from turnout.protocol.activation import plan_activation
 from turnout.protocol.coordinator_state import Attempt, Turn, standing_record
-from turnout.protocol.effects import Accepted, Refused, Reply
+from turnout.protocol.effects import Accepted, Reply
 from turnout.protocol.events import Requested
+from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import AgentId, Epoch
+from turnout.protocol.limits import MAX_TEXT
 from turnout.protocol.messages import Vote
-from turnout.protocol.planning import Plan
+from turnout.protocol.planning import Plan, head_table
 from turnout.protocol.records import (
     Activation,
     Decision,
@@ -29,11 +31,14 @@ from turnout.protocol.records import (
     RequestRecord,
     RequiredSet,
     SignedTable,
+    Source,
+    StandingEntry,
     Status,
     TableName,
     Verdict,
     digest_of_ids,
 )
+from turnout.protocol.routing import abandoned_colours, changed_services
 from turnout.protocol.signing import signed
 from turnout.protocol.storing import ACCEPT, DECIDE, transact
 from turnout.protocol.switch_phases import SwitchInput, advance_switch
@@ -53,6 +58,9 @@ def start(turn: Turn, event: Requested, plan: Plan) -> None:
     if plan.unreachable:
         reason = f"not connected when epoch {epoch} was rolled back to"
         marked = turn.state.fleet.marked(plan.unreachable, Status.STALE, reason)
+    before = head_table(turn.state)
+    changed = changed_services(before, plan.table)
+    abandoned = abandoned_colours(before, plan.table)
     intent = Intent(
         epoch=epoch,
         incarnation=_incarnation(turn),
@@ -70,6 +78,8 @@ def start(turn: Turn, event: Requested, plan: Plan) -> None:
         ),
         request=evolve(request, table=None),
         source=plan.source,
+        sources=tuple(Source(service=name, colour=colour) for name, colour in abandoned),
+        retain_ms=max((service.retain_ms for service in changed), default=0),
         requested_at_ns=turn.now.clock_ns,
     )
     name = signed(TableName(digest=plan.table.digest), turn.config.signer)
@@ -136,12 +146,6 @@ def accepted(turn: Turn, attempt: Attempt, fleet_revision: int) -> None:
     consider(turn)
 
 
-def refuse_accept(turn: Turn, attempt: Attempt, reason: str) -> None:
-    """The intent was refused after prepare went out: its number is used up by an abort (H3)."""
-    turn.change(attempt=evolve(attempt, refused=reason))
-    abort(turn, reason)
-
-
 def count(turn: Turn, vote: Vote) -> None:
     """Count a vote that passed the gate; an agent's first answer in this term stands (H11)."""
     attempt = turn.state.attempt
@@ -161,31 +165,15 @@ def lose_promise(turn: Turn, agent: AgentId, reason: str) -> None:
     attempt = turn.state.attempt
     if attempt is None or agent not in attempt.required or attempt.deciding is not None:
         return
-    if attempt.intent.request.kind is Kind.ROLLBACK:
-        lost = attempt.yes.get(agent)
-        if lost is not None:  # nobody vetoes a rollback: it is as one that never said yes
-            turn.change(attempt=evolve(attempt, yes=attempt.yes.drop(agent)))
-            consider(turn)
-        return
-    abort(turn, f"{agent}: {reason}")
+    if attempt.intent.request.kind is not Kind.ROLLBACK:
+        abort(turn, f"{agent}: {reason}")
+    elif agent in attempt.yes:  # nobody vetoes a rollback: it is as one that never said yes
+        turn.change(attempt=evolve(attempt, yes=attempt.yes.drop(agent)))
+        consider(turn)
 
 
 def time_is_up(turn: Turn) -> None:
-    """T_prep is over."""
-    attempt = turn.state.attempt
-    assert attempt is not None
-    assert attempt.deciding is None
-    turn.change(attempt=evolve(attempt, overdue=True))
-    if attempt.intent.request.kind is Kind.ROLLBACK:
-        if not attempt.yes:
-            abort(turn, "no agent said yes to the rollback")
-        return
-    if attempt.silent:
-        abort(turn, f"no vote in time from {', '.join(attempt.silent)}")
-
-
-def undo_time_is_up(turn: Turn) -> None:
-    """T_undo is over: a rollback goes on with the first yes."""
+    """T_prep is over; for a rollback, T_undo is: then it goes on with the first yes."""
     attempt = turn.state.attempt
     assert attempt is not None
     assert attempt.deciding is None
@@ -201,14 +189,23 @@ def consider(turn: Turn) -> None:
     if attempt.abort_wanted:
         abort(turn, attempt.abort_wanted)
     elif attempt.intent.request.kind is Kind.ROLLBACK:
-        if attempt.yes and (attempt.overdue or not attempt.silent):
-            commit(turn, attempt)
-        elif not attempt.silent:
-            abort(turn, f"every agent refused the rollback: {_refusals(attempt)}")
+        _consider_rollback(turn, attempt)
     elif attempt.no:
         abort(turn, _refusals(attempt))
-    elif len(attempt.yes) == len(attempt.required):
+    elif not attempt.silent:
         commit(turn, attempt)
+    elif attempt.overdue:
+        abort(turn, f"no vote in time from {', '.join(attempt.silent)}")
+
+
+def _consider_rollback(turn: Turn, attempt: Attempt) -> None:
+    """Nobody vetoes it (P5): after T_undo one yes is enough, and until T_prep one is waited for."""
+    if attempt.yes and (attempt.overdue or not attempt.silent):
+        commit(turn, attempt)
+    elif not attempt.silent:
+        abort(turn, f"every agent refused the rollback: {_refusals(attempt)}")
+    elif not turn.state.timers.armed(PREPARE_TIMER):
+        abort(turn, "no agent said yes to the rollback")
 
 
 def _refusals(attempt: Attempt) -> str:
@@ -235,7 +232,7 @@ def abort(turn: Turn, reason: str) -> None:
     assert attempt is not None
     if attempt.deciding is not None:
         return
-    if attempt.accepted_at_ns is None and not attempt.refused:
+    if attempt.accepted_at_ns is None:
         turn.change(attempt=evolve(attempt, abort_wanted=attempt.abort_wanted or reason))
         return
     decide_now(turn, attempt, Verdict.ABORT, reason)
@@ -251,7 +248,7 @@ def decide_now(
     activation: Activation | None = None,
 ) -> None:
     """Build the decision with its signed head, and send it."""
-    intent = attempt.intent
+    intent, reason = attempt.intent, reason[:MAX_TEXT]
     entry = history_entry(turn, intent.epoch, "decided", f"{verdict}: {reason}", intent=intent)
     head = evolve(turn.head, decided=intent.epoch, history=entry.digest(), signature="")
     if verdict is Verdict.COMMIT:
@@ -266,6 +263,7 @@ def decide_now(
         kind=intent.request.kind,
         reason=reason,
         absent=absent,
+        point_of_no_return=intent.request.point_of_no_return,
         accepted_at_ns=attempt.accepted_at_ns,
         decided_at_ns=turn.now.clock_ns,
     )
@@ -275,17 +273,14 @@ def decide_now(
     turn.change(attempt=evolve(attempt, deciding=decision, phase=phase, abort_wanted=""))
     standing = None
     if absent:
-        reason = f"absent from the rollback in epoch {intent.epoch}"
-        standing = standing_record(turn.state.fleet.marked(absent, Status.STALE, reason))
+        standing = standing_record(without_absent(turn, decision))
     transaction = decide(
         turn.reign,
         before=turn.head,
         decision=decision,
-        intent=None if attempt.refused else intent,
+        intent=intent,
         standing=standing,
-        outcome=aborted_outcome(decision, turn.config.timing.budget_ns)
-        if verdict is Verdict.ABORT
-        else None,
+        outcome=_aborted_outcome(turn, attempt, decision) if verdict is Verdict.ABORT else None,
         request=_undone_request(turn, intent.epoch) if verdict is Verdict.ABORT else None,
         history=entry,
     )
@@ -306,28 +301,34 @@ def _committed(turn: Turn, head: Head, intent: Intent, activation: Activation) -
     )
 
 
-def aborted_outcome(decision: Decision, budget_ns: int) -> Outcome:
+def without_absent(turn: Turn, decision: Decision) -> FrozenMap[AgentId, StandingEntry]:
+    """Standing as a rollback's decision makes it: whom it names absent is stale by it (P5)."""
+    reason = f"absent from the rollback in epoch {decision.epoch}"
+    return turn.state.fleet.marked(decision.absent, Status.STALE, reason)
+
+
+def _aborted_outcome(turn: Turn, attempt: Attempt, decision: Decision) -> Outcome:
     """What an abort came to, which is known with the decision."""
-    elapsed = None
-    if decision.accepted_at_ns is not None:
-        elapsed = decision.decided_at_ns - decision.accepted_at_ns
+    assert attempt.accepted_at_ns is not None
+    elapsed = max(0, decision.decided_at_ns - attempt.accepted_at_ns)
+    timing = turn.config.timing
     return Outcome(
         epoch=decision.epoch,
         outcome=OutcomeKind.ABORTED,
         reason=decision.reason,
         elapsed_ns=elapsed,
         known_ns=elapsed,
-        budget_ns=budget_ns,
+        bound_ns=timing.max_clock_bound_ns if attempt.intent.term != decision.term else 0,
+        budget_ns=timing.budget_ns,
     )
 
 
 def _undone_request(turn: Turn, epoch: Epoch) -> tuple[str, RequestRecord] | None:
     """The key of the rollback that asked for this abort: repeated, it finds the same epoch."""
-    waiting = turn.state.undo_next
-    if waiting is None:
+    if not turn.state.undo_next:
         return None
-    record = RequestRecord(epoch=epoch, body=waiting.request.body_digest())
-    return waiting.request.key, record
+    request = turn.state.undo_next[0].request
+    return request.key, RequestRecord(epoch=epoch, body=request.body_digest())
 
 
 def history_entry(
@@ -347,11 +348,6 @@ def history_entry(
         comment=request.comment if request else "",
         previous=turn.head.history,
     )
-
-
-def refuse(turn: Turn, ticket: int, refusal: Refused) -> None:
-    """Tell an operator that nothing was changed, and why."""
-    turn.ask(Reply(ticket=ticket, answer=refusal))
 
 
 def _incarnation(turn: Turn) -> Incarnation:

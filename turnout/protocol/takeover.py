@@ -12,7 +12,14 @@ from attrs import evolve
 
 from turnout.protocol import keys
 from turnout.protocol.codec import decode
-from turnout.protocol.coordinator_state import Attempt, Fleet, Following, Role, Turn
+from turnout.protocol.coordinator_state import (
+    Attempt,
+    CoordinatorState,
+    Fleet,
+    Following,
+    Role,
+    Turn,
+)
 from turnout.protocol.effects import StepDown
 from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import AgentId, Digest, Epoch
@@ -38,6 +45,7 @@ from turnout.protocol.storing import (
     DETAILS,
     REQUIRED,
     TAKEOVER,
+    is_led_by_us,
     read,
     transact,
 )
@@ -48,21 +56,15 @@ from turnout.protocol.transactions import Snapshot
 from turnout.protocol.wire import unpack_table
 from turnout.protocol.writes import create_head, decide
 
-TAKEOVER_TIMER = "takeover"
+ANOTHER_LEADS = "another replica holds the leader key"
 
 
 def begin(turn: Turn) -> None:
-    """Read what there is; nothing is known of before but who is connected."""
+    """Read what there is, and again where no answer came; only who is connected is known before."""
     state = turn.state
-    turn.state = type(state)(
+    turn.state = CoordinatorState(
         role=Role.TAKING_OVER, term=state.term, reports=state.reports, connected=state.connected
     )
-    ask_again(turn)
-
-
-def ask_again(turn: Turn) -> None:
-    """Send the first read (again, where no answer came)."""
-    turn.arm(TAKEOVER_TIMER, turn.config.timing.retry_ns)
     read(
         turn,
         TAKEOVER,
@@ -76,7 +78,8 @@ def ask_again(turn: Turn) -> None:
 
 def took_stock(turn: Turn, snapshot: Snapshot) -> None:
     """The first read's answer: the domain, its head and its fleet."""
-    if not _is_leader(turn, snapshot):
+    if not is_led_by_us(turn, snapshot):
+        depose(turn, ANOTHER_LEADS)
         return
     stored = snapshot.get(keys.INCARNATION)
     if stored is None:
@@ -108,14 +111,6 @@ def created_head(turn: Turn, revision: int) -> None:
     """The first head is in the store; there is no number to use up."""
     turn.change(fleet=evolve(turn.state.fleet, revision=revision))
     lead(turn)
-
-
-def _is_leader(turn: Turn, snapshot: Snapshot) -> bool:
-    leader = snapshot.get(keys.LEADER)
-    if leader is not None and leader.create_revision == turn.state.term:
-        return True
-    depose(turn, "another replica holds the leader key")
-    return False
 
 
 def fleet_of(snapshot: Snapshot) -> Fleet:
@@ -151,15 +146,12 @@ def _read_details(turn: Turn, snapshot: Snapshot) -> None:
     before = head.base_epoch
     if before > 0 and before not in outcomes:
         followed.append(before)
-    turn.change(
-        following=FrozenMap(),
-        library=FrozenMap(),
-    )
     wanted = [keys.intent(Epoch(head.decided + 1)), keys.decision(head.decided)]
     wanted += [keys.table(d) for d in (head.digest, head.base) if d]
     for epoch in followed:
         wanted += [keys.intent(epoch), keys.decision(epoch), keys.outcome(epoch)]
-    read(turn, DETAILS, *dict.fromkeys(wanted))
+    waivers = tuple(keys.waiver(epoch, "") for epoch in followed)
+    read(turn, DETAILS, *dict.fromkeys(wanted), prefixes=waivers)
 
 
 def _epoch_of(key: str) -> Epoch:
@@ -183,15 +175,22 @@ def got_details(turn: Turn, snapshot: Snapshot) -> None:
         burn(turn)
         return
     intent = decode(stored.value, Intent, limit=MAX_TABLE_BYTES)
-    read(
-        turn,
-        REQUIRED,
-        keys.STANDING,
-        keys.intent(intent.epoch),
-        keys.table(intent.digest),
-        prefixes=(keys.AGENTS,),
-        at=stored.create_revision,
-    )
+    turn.change(continuing=intent)
+    _read_required(turn, intent, at=stored.create_revision)
+
+
+def _read_required(turn: Turn, intent: Intent, at: int) -> None:
+    table = keys.table(intent.digest)
+    read(turn, REQUIRED, keys.STANDING, table, prefixes=(keys.AGENTS,), at=at)
+
+
+def required_gone(turn: Turn) -> None:
+    """The intent's revision cannot be read any more: the fleet as it is now may still be the same.
+
+    While an intent is open nobody becomes good, so the digest tells whether anybody was marked.
+    """
+    assert turn.state.continuing is not None
+    _read_required(turn, turn.state.continuing, at=0)
 
 
 def _follow_on(turn: Turn, snapshot: Snapshot, library: dict[Epoch, Decision]) -> None:
@@ -212,9 +211,15 @@ def _follow_on(turn: Turn, snapshot: Snapshot, library: dict[Epoch, Decision]) -
             required=_still_required(turn, decision),
             phase=phase,
             outcome=outcome,
+            waived=_waived(snapshot, epoch),
             taken_over=True,
         )
         turn.change(following=turn.state.following.put(epoch, following))
+
+
+def _waived(snapshot: Snapshot, epoch: Epoch) -> tuple[AgentId, ...]:
+    prefix = keys.waiver(epoch, "")
+    return tuple(AgentId(item.key.removeprefix(prefix)) for item in snapshot.below(prefix))
 
 
 def _still_required(turn: Turn, decision: Decision) -> tuple[AgentId, ...]:
@@ -226,18 +231,15 @@ def _still_required(turn: Turn, decision: Decision) -> tuple[AgentId, ...]:
     return tuple(a for a in turn.state.fleet.good if a not in decision.absent)
 
 
-def got_required(turn: Turn, snapshot: Snapshot | None) -> None:
+def got_required(turn: Turn, snapshot: Snapshot) -> None:
     """The fleet at the intent's own revision: prepare again under this leader's own term.
 
     Where the required set cannot be computed again as it was frozen, the number is aborted:
     nobody could say any more whose yes a commit would need.
     """
-    epoch = Epoch(turn.head.decided + 1)
-    attempt = _attempt_of(snapshot, epoch) if snapshot is not None else None
-    if attempt is None:
-        begin(turn)
-        return
-    turn.change(attempt=attempt)
+    assert turn.state.continuing is not None
+    attempt = _attempt_of(snapshot, turn.state.continuing)
+    turn.change(attempt=attempt, continuing=None)
     table = attempt.table
     turn.change(tables=turn.state.tables.put(table.digest, table))
     lead(turn)
@@ -251,11 +253,7 @@ def got_required(turn: Turn, snapshot: Snapshot | None) -> None:
     prepare(turn)
 
 
-def _attempt_of(snapshot: Snapshot, epoch: Epoch) -> Attempt | None:
-    stored = snapshot.get(keys.intent(epoch))
-    if stored is None:
-        return None
-    intent = decode(stored.value, Intent, limit=MAX_TABLE_BYTES)
+def _attempt_of(snapshot: Snapshot, intent: Intent) -> Attempt:
     packed = snapshot.get(keys.table(intent.digest))
     fleet = fleet_of(snapshot)
     assert packed is not None, "the accept transaction requires its table"
@@ -310,26 +308,24 @@ def burnt(turn: Turn) -> None:
 
 def lead(turn: Turn) -> None:
     """The takeover is done: announce the head and take requests."""
-    turn.disarm(TAKEOVER_TIMER)
     turn.change(role=Role.LEADING)
     turn.arm(SYNC_TIMER, turn.config.timing.sync_interval_ns)
     tell_everyone(turn)
-    unfinished = turn.state.unfinished
-    if unfinished is not None:
-        follow(turn, unfinished)
+    newest = turn.state.newest
+    if newest is not None:
+        follow(turn, newest)
     release_when_drained(turn)
 
 
 def halt(turn: Turn, reason: str) -> None:
     """Decide nothing any more, and say why."""
     state = turn.state
-    turn.state = type(state)(
+    turn.state = CoordinatorState(
         role=Role.HALTED, term=state.term, incarnation=state.incarnation, trouble=reason
     )
 
 
 def depose(turn: Turn, reason: str) -> None:
     """This replica leads no more: forget everything and close the agents' streams."""
-    state = turn.state
-    turn.state = type(state)(trouble=reason)
+    turn.state = CoordinatorState(trouble=reason)
     turn.ask(StepDown(reason=reason))

@@ -63,6 +63,11 @@ def _history(entry: HistoryEntry) -> Put:
     return Put(keys.history(entry.epoch, entry.kind), canonical_bytes(entry))
 
 
+def _unwritten(entry: HistoryEntry) -> Absent:
+    """Guard by an entry of its own: ``standing`` may be the same after a change as before it."""
+    return Absent(keys.history(entry.epoch, entry.kind))
+
+
 def create_head(reign: Reign, head: Head) -> Transaction:
     """A domain's first head, epoch 0; nothing is burnt for it (P2)."""
     return Transaction(
@@ -187,8 +192,8 @@ def mark_stale(
     """Mark agents stale, at any time (P4)."""
     return Transaction(
         name="mark-stale",
-        guards=(*reign.guards, ModifiedAt(keys.STANDING, fleet)),
-        writes=(Put(keys.STANDING, canonical_bytes(standing)), _history(history)),
+        guards=(*reign.guards, ModifiedAt(keys.STANDING, fleet), _unwritten(history)),
+        writes=(_history(history), Put(keys.STANDING, canonical_bytes(standing))),
     )
 
 
@@ -216,12 +221,13 @@ def change_fleet(
             Equals(keys.HEAD, canonical_bytes(head)),
             Absent(keys.intent(open_epoch)),
             ModifiedAt(keys.STANDING, fleet),
+            _unwritten(history),
         ),
         writes=(
+            _history(history),
             Put(keys.STANDING, canonical_bytes(standing)),
             *(Put(keys.agent(entry.agent), canonical_bytes(entry)) for entry in entries),
             *(Delete(keys.agent(agent)) for agent in removed),
-            _history(history),
         ),
     )
 
@@ -239,7 +245,7 @@ def note(reign: Reign, *, history: HistoryEntry) -> Transaction:
     """A history entry of its own: a waiver, for example."""
     return Transaction(
         name="note",
-        guards=(*reign.guards, Absent(keys.history(history.epoch, history.kind))),
+        guards=(*reign.guards, _unwritten(history)),
         writes=(_history(history),),
     )
 

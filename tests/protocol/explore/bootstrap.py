@@ -32,23 +32,30 @@ from turnout.protocol.transactions import KeyValue
 CHECKOUT = ServiceName("checkout")
 
 
-def table(regions: tuple[str, ...] = ("eu",), active: Colour = Colour.BLUE) -> RoutingTable:
+def table(regions: tuple[str, ...], *, port: int = 80) -> RoutingTable:
     """One service, with one backend a colour in each region."""
     backends = tuple(
         RegionBackends(
             region=Region(region),
-            blue=Backends(addresses=("10.0.0.1:80",)),
-            green=Backends(addresses=("10.0.1.1:80",)),
+            blue=Backends(addresses=(f"10.0.0.1:{port}",)),
+            green=Backends(addresses=(f"10.0.1.1:{port}",)),
         )
         for region in sorted(regions)
     )
     service = Service(
         name=CHECKOUT,
         hosts=("checkout.example",),
-        weights=Weights.all_to(active),
+        weights=Weights.all_to(Colour.BLUE),
         backends=backends,
     )
     return RoutingTable(services=(service,))
+
+
+def apply(port: int, key: str, *, agents: int = 2) -> Requested:
+    """A request for a table of its own: another port, another digest."""
+    regions = tuple(f"region-{i}" for i in range(agents))
+    request = Request(key=key, kind=Kind.APPLY, table=table(regions, port=port))
+    return Requested(ticket=3, request=request)
 
 
 def switch(to: Colour, key: str) -> Requested:
@@ -76,15 +83,15 @@ def empty_domain() -> FakeStore:
 
 
 def make_space(replicas: int, agents: int, *, prompt_proxies: bool = False) -> Space:
-    """Hosts for a world of this size, all agents in one region."""
+    """Hosts for a world of this size, each agent in a region of its own."""
     return Space(
         tuple(ReplicaHost(ReplicaId(f"r{i}")) for i in range(replicas)),
-        tuple(AgentHost(AgentId(f"a{i}"), Region("eu")) for i in range(agents)),
+        tuple(AgentHost(AgentId(f"a{i}"), Region(f"region-{i}")) for i in range(agents)),
         prompt_proxies=prompt_proxies,
     )
 
 
-def in_good_order(space: Space, *, apply: bool = True) -> World:
+def in_good_order(space: Space) -> World:
     """Elect, enrol, and apply the first table; return the world at rest."""
     nodes, net = [], 0
     for host in space.agents:
@@ -114,11 +121,8 @@ def in_good_order(space: Space, *, apply: bool = True) -> World:
         )
         world = at_rest(space, space.replica_step(world, 0, event))
         world = at_rest(space, world)  # now that it is enrolled, its report counts
-    if apply:
-        request = Request(key="first", kind=Kind.APPLY, table=table())
-        event_ = Requested(ticket=0, request=request)
-        world = at_rest(space, space.replica_step(world, 0, event_))
-    return world
+    first = apply(80, "first", agents=len(space.agents))
+    return at_rest(space, space.replica_step(world, 0, first))
 
 
 def _take(space: Space, world: World, prefix: str) -> World:

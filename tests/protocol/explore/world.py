@@ -13,7 +13,9 @@ Abstractions, each of which only adds behaviour:
 - a crash loses all but disk and proxy. Between two effects of one step nothing can observe a host
   but its own disk, so crashes are placed after each durable effect and nowhere else.
 
-Reads are answered in the step that asks: reading later is the same as asking later.
+Two reductions: reads are answered in the step that asks, since reading later is the same as asking
+later; and a leader that has been superseded hears votes, but no reports: all that it still writes
+loses, and no report adds to what it can say.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from attrs import evolve, frozen
 
 from tests.protocol.fake_store import FakeStore
 from tests.protocol.nodes import WAKE, AgentHost, AgentNode, ReplicaHost, far, only_due
+from turnout.protocol import keys
 from turnout.protocol.activation import ClockEstimate
 from turnout.protocol.clock import ZERO
 from turnout.protocol.coordinator_state import CoordinatorState, Role
@@ -147,7 +150,7 @@ class Space:
         self._agent_steps: dict[Hashable, list[tuple[int, int]]] = {}
         self._replica_steps: dict[Hashable, tuple[int, tuple[CoordinatorEffect, ...]]] = {}
         self._deaf_agents: dict[tuple[int, int], int] = {}
-        self._deaf_replicas: dict[tuple[int, int], int] = {}
+        self._deaf_replicas: dict[tuple[int, int, bool], int] = {}
 
     # --- the network -------------------------------------------------------------------------
 
@@ -300,10 +303,11 @@ class Space:
         self, world: World, replica: int, number: int
     ) -> Iterator[tuple[str, World]]:
         state = self.states[number]
-        deaf = self._deaf_replicas.get((replica, number), 0)
+        superseded = self._is_superseded(world[0], state)
+        deaf = self._deaf_replicas.get((replica, number, superseded), 0)
         for parcel_number, parcel in self.in_network(world[3] & ~deaf):
             message = parcel.message
-            if parcel.to >= 0:
+            if parcel.to >= 0 or (superseded and isinstance(message, Report)):
                 deaf |= 1 << parcel_number
                 continue
             assert isinstance(message, Vote | Report)
@@ -314,7 +318,11 @@ class Space:
             else:
                 after = self.replica_step(world, replica, event)
                 yield f"deliver {parcel_number} to {replica}", after
-        self._deaf_replicas[replica, number] = deaf
+        self._deaf_replicas[replica, number, superseded] = deaf
+
+    def _is_superseded(self, store: int, state: CoordinatorState) -> bool:
+        leader = self.stores[store].items[keys.LEADER]
+        return leader.create_revision != state.term
 
     def _agent(
         self, world: World, agent: int, node: int, given: Input, budget: int | None = None
@@ -370,7 +378,8 @@ class Space:
                 unheard = (store, states, agents, net, rest, budget)
                 yield f"silence after {name}", self._unknown(unheard, call)
                 continue
-            after, result = self.stores[store].apply(call.transaction, call.operation.term)
+            disks = {self.nodes[n].agent: self.nodes[n].disk.record for n in agents}
+            after, result = self.stores[store].apply(call.transaction, call.operation.term, disks)
             done = (self.stores(after), states, agents, net, rest, budget)
             if call.orphan:
                 yield f"store carries out {name} at last", done

@@ -1,0 +1,43 @@
+"""Leave out the sentences for people.
+
+Reasons and history texts name whoever was late or refused; each other sentence would be another
+head (its history digest differs) and so another world, though nothing depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from turnout.protocol import landing, standing, switching, takeover
+
+_SPEAKERS = (switching, landing, standing, takeover)
+
+
+@contextmanager
+def without_texts() -> Iterator[pytest.MonkeyPatch]:
+    """Run with empty texts; more may be patched on what is handed out."""
+    history_entry, decide_now, abort = (
+        switching.history_entry,
+        switching.decide_now,
+        switching.abort,
+    )
+
+    def quiet_entry(turn, epoch, kind, text, *, intent=None):  # type: ignore[no-untyped-def]
+        return history_entry(turn, epoch, kind, "", intent=intent)
+
+    def quiet_decision(turn, attempt, verdict, reason, **more):  # type: ignore[no-untyped-def]
+        decide_now(turn, attempt, verdict, "", **more)
+
+    def quiet_abort(turn, reason):  # type: ignore[no-untyped-def]
+        abort(turn, "aborted")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in _SPEAKERS:
+            patch.setattr(module, "history_entry", quiet_entry)
+        patch.setattr(switching, "decide_now", quiet_decision)
+        patch.setattr(switching, "abort", quiet_abort)
+        patch.setattr(takeover, "abort", quiet_abort)
+        yield patch
