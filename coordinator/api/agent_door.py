@@ -1,0 +1,231 @@
+"""Where agents come in: the stream that each holds open, and the votes and reports that it sends.
+
+Every message passes the machine's own gate here first, so that a sender learns what is wrong with
+it; the machine asks again, since what holds at the door may not hold any more when it is heard.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request as HttpRequest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from coordinator.api.context import Context
+from coordinator.api.leading import elsewhere
+from coordinator.registry import new_stream
+from turnout.protocol.clock import MonotonicNs
+from turnout.protocol.coordinator_state import Role
+from turnout.protocol.errors import MalformedError
+from turnout.protocol.events import AgentGone, FromAgent
+from turnout.protocol.gate import Suspicion, admit_from_agent
+from turnout.protocol.identifiers import AgentId
+from turnout.protocol.limits import MAX_REPORT_BYTES
+from turnout.protocol.messages import Receipt, Report, Up
+from turnout.protocol.wire import decode_up, encode
+from turnout.runtime import problems
+from turnout.runtime.http.channel import ClientGoneError
+from turnout.runtime.http.streams import NDJSON, HeldResponse, OutboundStream, line
+from turnout.runtime.problems import Problem, ProblemError
+
+_REMEMBERED_OPENINGS = 16
+
+Handler = Callable[[Up], Awaitable[ASGIApp]]
+
+_PROBLEMS = {
+    Suspicion.STRANGER: problems.UNKNOWN_AGENT,
+    Suspicion.SIGNATURE: problems.BAD_SIGNATURE,
+    Suspicion.INCARNATION: problems.STALE_TERM,
+    Suspicion.TERM: problems.STALE_TERM,
+    Suspicion.NOT_ASKED: problems.NOT_ASKED,
+    Suspicion.JOURNAL: problems.NOT_ASKED,
+}
+
+
+class Openings:
+    """The reports that agents opened streams with: one that comes again is a replay (S10).
+
+    Within one stream the agent's own clock tells old reports from new ones; but it begins anew
+    when the agent's host does, so an opening is known by its signature.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[AgentId, deque[str]] = {}
+        self._sent_ns: dict[AgentId, MonotonicNs] = {}
+
+    def open(self, report: Report) -> bool:
+        """Take note of an opening; false if it was seen before."""
+        seen = self._seen.setdefault(report.agent, deque(maxlen=_REMEMBERED_OPENINGS))
+        if report.signature in seen:
+            return False
+        seen.append(report.signature)
+        self._sent_ns[report.agent] = report.sent_ns
+        return True
+
+    def follow(self, report: Report) -> bool:
+        """Take note of a report on an open stream; false if a newer one was heard before."""
+        if report.sent_ns <= self._sent_ns.get(report.agent, MonotonicNs(-1)):
+            return False
+        self._sent_ns[report.agent] = report.sent_ns
+        return True
+
+
+class _LineResponse:
+    """Answers with one line: a plain response without what only operators need."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        length = str(len(self._data)).encode()
+        headers = [(b"content-type", NDJSON.encode()), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self._data})
+
+
+class AgentDoor:
+    """The two addresses for agents, as an ASGI application.
+
+    It stands before the framework that serves operators: a leader hears each of its agents two or
+    three times in a switch, and routing and middleware would cost as much again as the rest.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._openings = Openings()
+        self._handlers: dict[str, Handler] = {
+            "/v1/agent/stream": self._open,
+            "/v1/agent/reports": self._take,
+        }
+
+    def serves(self, scope: Scope) -> bool:
+        """Whether a request is an agent's."""
+        return scope["type"] == "http" and scope["path"] in self._handlers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request that it serves."""
+        response = await self._answer(scope, receive)
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        if scope["method"] != "POST":
+            detail = f"Agents POST here, not {scope['method']}."
+            headers = {"allow": "POST"}
+            return problems.METHOD_NOT_ALLOWED.problem(detail).response(headers)
+        if self._context.state.role is not Role.LEADING:
+            return elsewhere(self._context, HttpRequest(scope))
+        try:
+            message = self._admitted(await _body(receive))
+            return await self._handlers[scope["path"]](message)
+        except ProblemError as error:
+            return error.problem.response(error.headers)
+
+    async def _open(self, report: Up) -> ASGIApp:
+        """Open an agent's stream with its report; messages come down it from then on."""
+        if not isinstance(report, Report):
+            detail = "A stream is opened with a report, not with a vote."
+            raise ProblemError(problems.INVALID_FIELD.problem(detail))
+        if not self._openings.open(report):
+            raise _replayed(report)
+        context, stream = self._context, new_stream()
+        context.registry.attach(report.agent, stream)
+        await context.host.tell(FromAgent(message=report, opened=True))
+
+        def on_end(_reason: str) -> None:
+            _gone(context, report.agent, stream)
+
+        return HeldResponse(stream, on_end=on_end)
+
+    async def _take(self, message: Up) -> ASGIApp:
+        """Take a vote or report, and answer with this leader's clocks."""
+        if isinstance(message, Report) and not self._openings.follow(message):
+            raise _replayed(message)
+        await self._context.host.tell(FromAgent(message=message))
+        return _LineResponse(line(encode(_receipt(self._context, message))))
+
+    def _admitted(self, body: bytes) -> Up:
+        """The message in a body, if its sender may speak. Raises ProblemError."""
+        context, config = self._context, self._context.config
+        message = _decoded(body)
+        suspicion = admit_from_agent(
+            message, context.state, config.verifier, config.signer.public_key
+        )
+        if suspicion is None or suspicion is Suspicion.STORE_WENT_BACK:
+            return message
+        context.metrics.message_refused(suspicion)
+        raise ProblemError(_problem(suspicion, message, context))
+
+
+def _gone(context: Context, agent: AgentId, stream: OutboundStream) -> None:
+    """Tell the machine that an agent's stream ended, unless it has another one."""
+    if stream.evicted:
+        context.metrics.stream_evicted()
+    if context.registry.detach(agent, stream):
+        context.nursery.start_soon(context.host.tell, AgentGone(agent=agent))
+
+
+async def _body(receive: Receive) -> bytes:
+    """The whole body. Raises ProblemError for one over the limit, ClientGoneError for half of one."""
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError("the agent left in the middle of its message")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_REPORT_BYTES:
+            detail = f"A vote or report may have {MAX_REPORT_BYTES} bytes."
+            raise ProblemError(problems.TOO_LARGE.problem(detail))
+    return bytes(body)
+
+
+def _decoded(body: bytes) -> Up:
+    try:
+        return decode_up(body.removesuffix(b"\n"))
+    except MalformedError as error:
+        raise ProblemError(problems.INVALID_FIELD.problem(f"{error}.")) from error
+
+
+def _problem(suspicion: Suspicion, message: Up, context: Context) -> Problem:
+    state, agent = context.state, message.agent
+    incarnation = state.known_incarnation
+    details = {
+        Suspicion.STRANGER: f"No agent '{agent}' is enrolled: see `turnout agents add`.",
+        Suspicion.SIGNATURE: (
+            f"The message is not signed by the key that '{agent}' is enrolled with: check its key "
+            "file, or remove and enrol it again."
+        ),
+        Suspicion.INCARNATION: (
+            "The message is of another incarnation than "
+            f"{incarnation.number if incarnation else 'unknown'}, the domain's."
+        ),
+        Suspicion.TERM: f"The vote was given in another term than {state.term}, this leader's.",
+        Suspicion.NOT_ASKED: (
+            "The vote is on an epoch or table that is not being prepared, or by an agent that was "
+            "not asked."
+        ),
+        Suspicion.JOURNAL: (
+            f"'{agent}' votes under another journal than the registered one: it may have lost a "
+            "promise, and has to catch up first."
+        ),
+    }
+    return _PROBLEMS[suspicion].problem(details[suspicion], agents=[agent])
+
+
+def _replayed(report: Report) -> ProblemError:
+    detail = f"This report of '{report.agent}', or a newer one, was received before."
+    return ProblemError(problems.REPLAYED.problem(detail, agents=[report.agent]))
+
+
+def _receipt(context: Context, message: Up) -> Receipt:
+    now = context.clock.now()
+    return Receipt(
+        term=context.state.term,
+        replica=context.config.replica,
+        echo_ns=message.sent_ns if isinstance(message, Report) else MonotonicNs(0),
+        clock_ns=now.clock_ns,
+        wall_ns=now.wall_ns,
+        wall_bound_ns=now.wall_bound_ns,
+    )
