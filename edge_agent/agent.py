@@ -22,18 +22,18 @@ from edge_agent.disk import Disk
 from edge_agent.drivers.base import Driver
 from edge_agent.hands import Hands
 from edge_agent.link import Link
-from edge_agent.proxy_work import ProxyWork, serving_of
+from edge_agent.proxy_work import ProxyWork
 from edge_agent.table_shelf import TableShelf
 from edge_agent.watcher import Watcher
 from turnout.protocol import session
 from turnout.protocol.clock import Instant, MonotonicNs
-from turnout.protocol.effects import AgentEffect, Send
+from turnout.protocol.effects import AgentEffect
 from turnout.protocol.events import AgentEvent, Booted
 from turnout.protocol.messages import Report
 from turnout.protocol.participant import Participant
-from turnout.protocol.participant_state import ParticipantConfig, ParticipantState, Turn
+from turnout.protocol.participant_state import ParticipantConfig, ParticipantState
 from turnout.protocol.records import Active
-from turnout.protocol.reporting import send_report
+from turnout.protocol.reporting import report_of
 from turnout.protocol.session import Session, SessionEffect, SessionEvent
 from turnout.protocol.signing import Signer, Verifier
 from turnout.runtime.host import Clock, Host
@@ -128,7 +128,7 @@ class Agent:
         """
         booted = await self._boot()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.proxy.run, lambda: self.state.record)
+            nursery.start_soon(self.proxy.run)
             nursery.start_soon(self.link.run)
             nursery.start_soon(self._host.run)
             await self._host.tell(booted)
@@ -145,7 +145,7 @@ class Agent:
         for table in tables:
             self._shelf.put(table)
         status = await self.proxy.start_proxy()
-        serving = serving_of(status, disk.record) if status else Active()
+        serving = status.serving if status else Active()
         self._shelf.active = serving.digest
         _log.info(
             "booted",
@@ -169,13 +169,8 @@ class Agent:
 
         The machine's state may be ahead of it at this moment, by a record that is being written.
         """
-        state = evolve(self.state, record=self._parts.disk.record, linked=True)
-        turn = Turn(self._parts.config, self._parts.verifier, state, self._parts.clock.now())
-        send_report(turn)
-        (effect,) = turn.effects
-        assert isinstance(effect, Send)
-        assert isinstance(effect.message, Report)
-        return effect.message
+        state = evolve(self.state, record=self._parts.disk.record)
+        return report_of(self._parts.config, state, self._parts.clock.now())
 
     def _after_step(self, before: ParticipantState, after: ParticipantState) -> None:
         self._booted.set()

@@ -1,4 +1,9 @@
-"""Counting down what draining sources still have to finish, from the proxy's own counters."""
+"""Counting down what draining sources still have to finish, from the proxy's own counters.
+
+A request that pauses before it is tried again is in no counter, so a 0 is believed, and told, only
+once it was read twice in a row, further apart than such a pause lasts. What could not be read
+(the proxy is down, or being started) is no reading: a watch goes on over it until it is stopped.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from edge_agent.drivers.base import Driver, Refused
+from edge_agent.drivers.base import RETRY_INTERVAL_S, Driver, Refused
 from edge_agent.table_shelf import TableShelf
 from turnout.protocol.events import AgentEvent, InFlight
 from turnout.protocol.identifiers import ServiceName
 from turnout.protocol.routing import Colour
 
-_POLL_S = 0.2
+_POLL_S = 1.2 * RETRY_INTERVAL_S
 _COUNTED_AT_ONCE = 8
 
 _log = structlog.get_logger(__name__)
@@ -64,12 +69,14 @@ class DrainWatch:
 
     async def _watch(self, scope: trio.CancelScope, name: ServiceName, colour: Colour) -> None:
         told: int | None = None
+        count: int | None = None
         with scope:
             while True:
                 # Not at once: an edge that has just flipped first has to prove that it is live.
                 await trio.sleep(_POLL_S)
-                count = await self._count(name, colour)
-                if count is not None and count != told:
+                before, count = count, await self._count(name, colour)
+                is_doubtful = count == 0 and before != 0
+                if count is not None and count != told and not is_doubtful:
                     told = count
                     await self._tell(InFlight(service=name, colour=colour, count=count))
 

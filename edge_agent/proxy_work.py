@@ -37,10 +37,10 @@ from turnout.protocol.events import (
     Refusal,
     Staged,
 )
-from turnout.protocol.identifiers import NO_DIGEST, NO_EPOCH, Region
+from turnout.protocol.identifiers import Region
 from turnout.protocol.limits import Timing
 from turnout.protocol.messages import No
-from turnout.protocol.records import Active, AgentRecord
+from turnout.protocol.records import Active
 from turnout.protocol.routing import RoutingTable
 from turnout.runtime.host import Clock
 
@@ -100,18 +100,15 @@ class ProxyWork:
         self._open.set()
         return status
 
-    async def run(self, record: Callable[[], AgentRecord]) -> None:
-        """Carry out what :meth:`begin` is given, and keep the proxy running, until cancelled.
-
-        ``record`` tells what the journal holds, for :func:`serving_of`.
-        """
+    async def run(self) -> None:
+        """Carry out what :meth:`begin` is given, and keep the proxy running, until cancelled."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             while True:
                 await self._driver.wait_stopped()
                 await self._let_go()
                 status = await self._started_again()
-                await self._tell(ProxyRestarted(serving=serving_of(status, record())))
+                await self._tell(ProxyRestarted(serving=status.serving))
 
     def begin(self, effect: ProxyEffect) -> None:
         """Start what the machine asks for; its answer comes as an event."""
@@ -202,7 +199,8 @@ class ProxyWork:
         return Staged(epoch=wanted.epoch, digest=wanted.digest, staging_ns=staging_ns)
 
     async def _activate(self, wanted: Activate) -> Activated:
-        evidence = await self._driver.activate(wanted.epoch, wanted.digest)
+        target = Active(incarnation=wanted.incarnation, epoch=wanted.epoch, digest=wanted.digest)
+        evidence = await self._driver.activate(target)
         self._shelf.active = wanted.digest
         return Activated(
             epoch=wanted.epoch,
@@ -233,19 +231,3 @@ def refused(operation: Operation, reason: str, no: No = No.REFUSED) -> Staged | 
             return Activated(epoch=operation.epoch, digest=operation.digest, refusal=refusal)
         case Prove():
             return Proven(epoch=operation.epoch, failure=reason)
-
-
-def serving_of(status: ProxyStatus, record: AgentRecord) -> Active:
-    """What the proxy serves, in the journal's words.
-
-    A proxy shows epoch and digest; of which incarnation they are the journal knows, since every
-    flip is to a commit that it holds.
-    """
-    epoch, digest = status.epoch or NO_EPOCH, status.digest or NO_DIGEST
-    if epoch == NO_EPOCH:
-        return Active()
-    known = [record.active] + ([record.committed.active] if record.committed else [])
-    exact = [one.incarnation for one in known if (one.epoch, one.digest) == (epoch, digest)]
-    newest = max(one.incarnation for one in known)
-    incarnation = max(exact) if exact else newest
-    return Active(incarnation=incarnation, epoch=epoch, digest=digest)

@@ -7,8 +7,10 @@ Promises that hold for every driver:
 
 - **The proxy outlives the agent.** ``aclose`` lets go of it, ``start`` finds it again and never
   starts a second one. It comes back from its own restart with the active table, agent or no agent.
-- **What it serves never falls** (S5): ``activate`` refuses an epoch that is not above everything
-  the proxy was told before, by this driver or an earlier one.
+- **What it serves never falls** (S5): ``activate`` refuses what does not rank, by incarnation and
+  then by epoch, above everything the proxy was told before, by this driver or an earlier one.
+- **It remembers what it was told**, all of it: incarnation, epoch and digest are the proxy's own
+  answer to the next driver. Staged tables have no incarnation: whoever flips says which.
 - **All or nothing** (S6): whatever is refused leaves the table being served as it was.
 - **Evidence, not sleeps**: a method returns when the proxy itself shows that it is so.
 
@@ -27,12 +29,16 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from edge_agent.request import Answer, Request
-from turnout.protocol.identifiers import Digest, Epoch
+from turnout.protocol.identifiers import Epoch
+from turnout.protocol.records import Active
 from turnout.protocol.routing import Colour, RoutingTable, Service, inconsistencies
 
 EPOCH_HEADER = "x-turnout-epoch"
 SERVICE_HEADER = "x-turnout-service"
 COLOUR_HEADER = "x-turnout-colour"
+
+RETRY_INTERVAL_S = 0.25
+"""The longest that a proxy of ours pauses before it tries a request again that reached no backend."""
 
 
 class RefusalCode(enum.StrEnum):
@@ -65,24 +71,22 @@ class Refused(Exception):  # noqa: N818 - an answer of the proxy's, named as vot
 class ProxyStatus:
     """What the proxy is and really serves, by its own answers.
 
-    ``started_id`` changes with every start of the proxy's process. ``epoch`` and ``digest`` are
-    None while it serves nothing of ours. ``restart_needed``: it runs with older settings than the
-    agent has; they take effect when it is next started.
+    ``started_id`` changes with every start of the proxy's process. ``serving`` is of epoch 0 while
+    it serves nothing of ours. ``restart_needed``: it runs with older settings than the agent has;
+    they take effect when it is next started.
     """
 
     running: bool
     started_id: str | None = None
-    epoch: Epoch | None = None
-    digest: Digest | None = None
+    serving: Active = Active()
     restart_needed: bool = False
 
 
 @frozen(kw_only=True)
 class FlipEvidence:
-    """The proxy was seen serving (epoch, digest) at ``flipped_at_ns`` (monotonic clock)."""
+    """The proxy was seen to serve this at ``flipped_at_ns`` (monotonic clock)."""
 
-    epoch: Epoch
-    digest: Digest
+    serving: Active
     flipped_at_ns: int
 
 
@@ -129,14 +133,14 @@ class Driver(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def activate(self, epoch: Epoch, digest: Digest) -> FlipEvidence:
-        """Serve the staged table from now on: the flip.
+    async def activate(self, target: Active) -> FlipEvidence:
+        """Serve the staged table of ``target``'s epoch and digest from now on: the flip.
 
         Idempotent: for what the proxy was told already, it waits for the same evidence again.
         After UNCONFIRMED the proxy has been told and may yet flip: repeat, or read the status.
 
         Raises:
-            Refused: STALE_EPOCH (not above what it was told, or the same epoch with another
+            Refused: STALE_EPOCH (ranks not above what it was told, or the same with another
                 digest), NOT_STAGED, REJECTED, UNCONFIRMED, PROXY_DOWN, DISK.
         """
 
@@ -151,6 +155,9 @@ class Driver(abc.ABC):
     @abc.abstractmethod
     async def in_flight(self, service: Service, colour: Colour) -> int:
         """Requests (upgraded streams included) that the proxy has at a colour's backends now.
+
+        A request that pauses between two tries is not counted: none left is two readings of 0,
+        ``RETRY_INTERVAL_S`` apart.
 
         Raises:
             Refused: PROXY_DOWN: there is nobody to ask.
@@ -181,10 +188,11 @@ def refuse_inconsistent(table: RoutingTable) -> None:
         raise Refused(RefusalCode.INCONSISTENT, "; ".join(faults))
 
 
-def refuse_stale(epoch: Epoch, told: Epoch) -> None:
-    """Raise Refused (STALE_EPOCH) unless ``epoch`` is above what the proxy was told (S5)."""
-    if epoch <= told:
+def refuse_stale(target: Active, told: Active) -> None:
+    """Raise Refused (STALE_EPOCH) unless ``target`` ranks above what the proxy was told (S5)."""
+    if target.rank <= told.rank:
         raise Refused(
             RefusalCode.STALE_EPOCH,
-            f"epoch {epoch} is not above {told}, which this proxy was told to serve",
+            f"epoch {target.epoch} of incarnation {target.incarnation} is not above epoch "
+            f"{told.epoch} of incarnation {told.incarnation}, which this proxy was told to serve",
         )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import trio
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 
 from edge_agent.drivers.base import (
     COLOUR_HEADER,
@@ -30,7 +30,8 @@ from edge_agent.drivers.base import (
 from edge_agent.drivers.matching import owner
 from edge_agent.probe import NotProven, prove_staged
 from edge_agent.request import Answer, AskError, Request
-from turnout.protocol.identifiers import NO_EPOCH, Digest, Epoch, ServiceName
+from turnout.protocol.identifiers import NO_EPOCH, Epoch, ServiceName
+from turnout.protocol.records import Active
 from turnout.protocol.routing import Colour, RoutingTable, Service
 
 Step = Literal["start", "stage", "activate", "close"]
@@ -43,10 +44,16 @@ _UNAVAILABLE = 503
 
 @frozen(kw_only=True)
 class Serving:
-    """A table under its epoch."""
+    """A table under its epoch; incarnation 0 while it is only staged."""
 
+    incarnation: int = 0
     epoch: Epoch
     table: RoutingTable
+
+    @property
+    def active(self) -> Active:
+        """It, as the protocol names it."""
+        return Active(incarnation=self.incarnation, epoch=self.epoch, digest=self.table.digest)
 
 
 @define(kw_only=True)
@@ -68,6 +75,11 @@ class MemoryProxy:
     _refusals: defaultdict[Step, deque[Refused]] = Factory(lambda: defaultdict(deque))
     _delays_s: dict[Step, float] = Factory(dict)
     _stopped: trio.Event = Factory(trio.Event)
+
+    @property
+    def serving(self) -> Active:
+        """What is live, as the protocol names it."""
+        return self.live.active if self.live else Active()
 
     def refuse(self, step: Step, refusal: Refused, *, times: int = 1) -> None:
         """Refuse the next ``times`` calls of a step."""
@@ -161,8 +173,7 @@ class MemoryDriver(Driver):
         return ProxyStatus(
             running=True,
             started_id=str(proxy.starts),
-            epoch=proxy.live.epoch if proxy.live else None,
-            digest=proxy.live.table.digest if proxy.live else None,
+            serving=proxy.serving,
         )
 
     async def stage(self, epoch: Epoch, table: RoutingTable, changed: Sequence[Service]) -> None:
@@ -179,18 +190,16 @@ class MemoryDriver(Driver):
                 raise Refused(RefusalCode.PROBE, f"on the staged routes: {error}") from error
             self._ready = serving
 
-    async def activate(self, epoch: Epoch, digest: Digest) -> FlipEvidence:
+    async def activate(self, target: Active) -> FlipEvidence:
         """Make the staged table the live one."""
         self._refuse_if_down()
         await self._proxy.take_part("activate")
-        live, ready = self._proxy.live, self._ready
-        if live is None or (live.epoch, live.table.digest) != (epoch, digest):
-            refuse_stale(epoch, live.epoch if live else NO_EPOCH)
-            if ready is None or (ready.epoch, ready.table.digest) != (epoch, digest):
-                raise Refused(RefusalCode.NOT_STAGED, f"epoch {epoch} is not staged here")
-            self._proxy.live = ready
-            self._proxy.flips.append(ready)
-        return FlipEvidence(epoch=epoch, digest=digest, flipped_at_ns=time.monotonic_ns())
+        if self._proxy.serving != target:
+            refuse_stale(target, self._proxy.serving)
+            flipped = self._ready_for(target)
+            self._proxy.live = flipped
+            self._proxy.flips.append(flipped)
+        return FlipEvidence(serving=target, flipped_at_ns=time.monotonic_ns())
 
     async def ask(self, request: Request, *, staged: bool = False) -> Answer:
         """Answer as the live or the staged table says."""
@@ -223,6 +232,12 @@ class MemoryDriver(Driver):
                 f"the table in force sends requests of '{service.name}' to {colour}",
             )
         return self._proxy.in_flight.pop((service.name, colour), 0)
+
+    def _ready_for(self, target: Active) -> Serving:
+        ready = self._ready
+        if ready is None or (ready.epoch, ready.table.digest) != (target.epoch, target.digest):
+            raise Refused(RefusalCode.NOT_STAGED, f"epoch {target.epoch} is not staged here")
+        return evolve(ready, incarnation=target.incarnation)
 
     def _refuse_if_down(self) -> None:
         if not self._proxy.running:

@@ -21,6 +21,7 @@ from edge_agent.drivers.memory import MemoryDriver, MemoryProxy
 from edge_agent.request import Answer, AskError, Request
 from edge_agent.sample_backend import SampleBackend, run_backend
 from turnout.protocol.identifiers import Epoch, Region, ServiceName
+from turnout.protocol.records import Active
 from turnout.protocol.routing import (
     Backends,
     Colour,
@@ -50,6 +51,10 @@ def make_service(name: str = "checkout", **changes: Any) -> Service:
 
 def make_table(*services: Service) -> RoutingTable:
     return RoutingTable(services=tuple(sorted(services, key=lambda s: s.name)))
+
+
+def active(epoch: int, table: RoutingTable, incarnation: int = 1) -> Active:
+    return Active(incarnation=incarnation, epoch=Epoch(epoch), digest=table.digest)
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -92,9 +97,12 @@ class Harness(abc.ABC):
         await self.driver.start()
         return self.driver
 
-    async def serve(self, epoch: int, table: RoutingTable) -> FlipEvidence:
+    async def stage(self, epoch: int, table: RoutingTable) -> None:
         await self.driver.stage(Epoch(epoch), table, table.services)
-        return await self.driver.activate(Epoch(epoch), table.digest)
+
+    async def serve(self, epoch: int, table: RoutingTable, incarnation: int = 1) -> FlipEvidence:
+        await self.stage(epoch, table)
+        return await self.driver.activate(active(epoch, table, incarnation))
 
     async def get(self, path: str = "/", host: str = HOST, *, staged: bool = False) -> Answer:
         return await self.driver.ask(Request(host=host, path=path), staged=staged)

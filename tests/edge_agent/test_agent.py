@@ -14,6 +14,7 @@ from tests.edge_agent.edges import AGENT, BLUE, GREEN, OTHER, Edge, connected, l
 from tests.edge_agent.fake_coordinator import CHECKOUT, FakeCoordinator, sealed, table_of, until
 from turnout.protocol.identifiers import AgentId, Epoch, Term
 from turnout.protocol.messages import No, Progress
+from turnout.protocol.records import Active
 from turnout.protocol.routing import Colour
 from turnout.protocol.signing import Ed25519Signer, signed
 from turnout.runtime import problems
@@ -215,6 +216,31 @@ async def test_drain_is_counted_down_and_reported_empty(
         await until(lambda: [d.in_flight for d in agent.state.drains] == [2])
         edge.proxy.in_flight[CHECKOUT, Colour.BLUE] = 0
         await until(lambda: [d.ended for d in leader.newest(AGENT).drains] == ["empty"])
+
+
+async def test_drain_ends_at_an_edge_whose_proxy_lost_its_requests_in_a_crash(
+    edge: Edge, leader: FakeCoordinator
+) -> None:
+    async with edge.running(leader.url) as agent:
+        await until(lambda: connected(leader))
+        await leader.switch(BLUE)
+        edge.proxy.in_flight[CHECKOUT, Colour.BLUE] = 2
+        await leader.switch(GREEN)
+        await until(lambda: [d.in_flight for d in agent.state.drains] == [2])
+        edge.proxy.crash()
+        await until(lambda: [d.ended for d in leader.newest(AGENT).drains] == ["empty"])
+
+
+async def test_agent_that_lost_its_journal_learns_all_that_is_served_from_the_proxy(
+    edge: Edge, leader: FakeCoordinator
+) -> None:
+    async with edge.running(leader.url):
+        await until(lambda: connected(leader))
+        await leader.switch(BLUE)
+    edge.disk = MemoryDisk()
+    async with edge.running("http://127.0.0.1:9") as agent:
+        assert agent.state.serving == Active(incarnation=1, epoch=Epoch(1), digest=BLUE.digest)
+        assert agent.state.record.active == Active()
 
 
 # ------------------------------------------------------------------------ whom it does not believe

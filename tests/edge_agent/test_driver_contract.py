@@ -19,22 +19,23 @@ from tests.edge_agent.proxy_harness import (
     PATIENCE_S,
     REGION,
     Harness,
+    active,
     make_table,
     until,
 )
-from turnout.protocol.identifiers import Digest, Epoch
+from turnout.protocol.identifiers import Epoch
+from turnout.protocol.records import Active
 from turnout.protocol.routing import Backends, RegionBackends, RoutingTable, Weights
 
 
-async def served(proxy: Harness) -> tuple[Epoch | None, Digest | None]:
-    status = await proxy.driver.status()
-    return status.epoch, status.digest
+async def served(proxy: Harness) -> Active:
+    return (await proxy.driver.status()).serving
 
 
 async def test_new_proxy_serves_no_table_and_says_epoch_0(proxy: Harness) -> None:
     status = await proxy.driver.status()
     assert status.running
-    assert (status.epoch, status.digest) == (None, None)
+    assert status.serving == Active()
     answer = await proxy.get()
     assert answer.status == 503
     assert answer.headers["x-turnout-epoch"] == "0"
@@ -55,14 +56,14 @@ async def test_staged_table_is_served_on_staged_routes_only(proxy: Harness) -> N
     live = await proxy.get()
     assert live.headers["x-turnout-epoch"] == "1"
     assert live.headers["x-turnout-colour"] == "blue"
-    assert await served(proxy) == (1, blue.digest)
+    assert await served(proxy) == active(1, blue)
 
 
 async def test_activated_table_is_served_and_marks_every_answer(proxy: Harness) -> None:
     table = proxy.table(BLUE)
     started_ns = time.monotonic_ns()
     evidence = await proxy.serve(7, table)
-    assert (evidence.epoch, evidence.digest) == (7, table.digest)
+    assert evidence.serving == active(7, table)
     assert started_ns < evidence.flipped_at_ns <= time.monotonic_ns()
     answer = await proxy.get()
     assert answer.status == 200
@@ -73,21 +74,21 @@ async def test_activated_table_is_served_and_marks_every_answer(proxy: Harness) 
     assert nobody.status == 404
     assert nobody.headers["x-turnout-epoch"] == "7"
     assert "x-turnout-service" not in nobody.headers
-    assert await served(proxy) == (7, table.digest)
+    assert await served(proxy) == active(7, table)
 
 
 async def test_activate_refuses_what_is_not_staged(proxy: Harness) -> None:
     blue, green = proxy.table(BLUE), proxy.table(GREEN)
     with pytest.raises(Refused) as nothing:
-        await proxy.driver.activate(Epoch(1), blue.digest)
+        await proxy.driver.activate(active(1, blue))
     await proxy.driver.stage(Epoch(1), blue, blue.services)
     with pytest.raises(Refused) as other_digest:
-        await proxy.driver.activate(Epoch(1), green.digest)
+        await proxy.driver.activate(active(1, green))
     with pytest.raises(Refused) as other_epoch:
-        await proxy.driver.activate(Epoch(2), blue.digest)
+        await proxy.driver.activate(active(2, blue))
     codes = {refused.value.code for refused in (nothing, other_digest, other_epoch)}
     assert codes == {RefusalCode.NOT_STAGED}
-    assert await served(proxy) == (None, None)
+    assert await served(proxy) == Active()
 
 
 @pytest.mark.parametrize("epoch", [3, 5])
@@ -103,16 +104,59 @@ async def test_s5_activate_refuses_an_epoch_not_above_the_one_told(
     with pytest.raises(Refused) as after_restart:
         await proxy.serve(epoch, green)
     assert after_restart.value.code is RefusalCode.STALE_EPOCH
-    assert await served(proxy) == (5, blue.digest)
+    assert await served(proxy) == active(5, blue)
+
+
+async def test_s5_lower_epoch_of_a_higher_incarnation_is_served(proxy: Harness) -> None:
+    blue, green = proxy.table(BLUE), proxy.table(GREEN)
+    await proxy.serve(5, blue)
+    evidence = await proxy.serve(2, green, incarnation=2)
+    assert evidence.serving == await served(proxy) == active(2, green, incarnation=2)
+    assert (await proxy.get()).headers["x-turnout-epoch"] == "2"
+    assert (await proxy.get()).headers["x-turnout-colour"] == "green"
+
+
+async def test_s5_higher_epoch_of_a_lower_incarnation_is_refused(proxy: Harness) -> None:
+    blue, green = proxy.table(BLUE), proxy.table(GREEN)
+    await proxy.serve(2, blue, incarnation=2)
+    for _ in range(2):
+        with pytest.raises(Refused, match="epoch 5 of incarnation 1") as refused:
+            await proxy.serve(5, green, incarnation=1)
+        assert refused.value.code is RefusalCode.STALE_EPOCH
+        await proxy.restart_driver()
+    assert await served(proxy) == active(2, blue, incarnation=2)
+    assert (await proxy.get()).headers["x-turnout-colour"] == "blue"
+
+
+async def test_incarnation_is_given_back_by_the_proxy_to_a_new_driver_and_after_its_restart(
+    proxy: Harness,
+) -> None:
+    table = proxy.table(GREEN)
+    await proxy.serve(4, table, incarnation=3)
+    await proxy.restart_driver()
+    assert await served(proxy) == active(4, table, incarnation=3)
+    proxy.kill_proxy()
+    await proxy.driver.wait_stopped()
+    assert (await proxy.driver.start()).serving == active(4, table, incarnation=3)
+
+
+async def test_same_table_under_the_same_epoch_flips_into_a_higher_incarnation(
+    proxy: Harness,
+) -> None:
+    table = proxy.table(BLUE)
+    await proxy.serve(1, table)
+    await proxy.stage(1, table)
+    await proxy.driver.activate(active(1, table, incarnation=2))
+    assert await served(proxy) == active(1, table, incarnation=2)
 
 
 async def test_activate_again_waits_for_the_same_evidence(proxy: Harness) -> None:
     table = proxy.table()
     await proxy.serve(1, table)
-    again = await proxy.driver.activate(Epoch(1), table.digest)
-    assert again.epoch == 1
+    again = await proxy.driver.activate(active(1, table))
+    assert again.serving == active(1, table)
     driver = await proxy.restart_driver()
-    after_restart = await driver.activate(Epoch(1), table.digest)
+    after_restart = await driver.activate(active(1, table))
     assert after_restart.flipped_at_ns >= again.flipped_at_ns
 
 
@@ -122,7 +166,7 @@ async def test_stage_refuses_an_empty_table_and_names_the_fault(proxy: Harness) 
     with pytest.raises(Refused, match="no service") as refused:
         await proxy.driver.stage(Epoch(2), RoutingTable(), ())
     assert refused.value.code is RefusalCode.INCONSISTENT
-    assert await served(proxy) == (1, table.digest)
+    assert await served(proxy) == active(1, table)
 
 
 async def test_staged_table_is_replaced_by_the_next_one(proxy: Harness) -> None:
@@ -130,19 +174,19 @@ async def test_staged_table_is_replaced_by_the_next_one(proxy: Harness) -> None:
     await proxy.driver.stage(Epoch(1), blue, blue.services)
     await proxy.driver.stage(Epoch(2), green, green.services)
     with pytest.raises(Refused) as refused:
-        await proxy.driver.activate(Epoch(1), blue.digest)
+        await proxy.driver.activate(active(1, blue))
     assert refused.value.code is RefusalCode.NOT_STAGED
-    await proxy.driver.activate(Epoch(2), green.digest)
-    assert await served(proxy) == (2, green.digest)
+    await proxy.driver.activate(active(2, green))
+    assert await served(proxy) == active(2, green)
 
 
 async def test_staging_the_same_again_changes_nothing(proxy: Harness) -> None:
     table = proxy.table()
     await proxy.driver.stage(Epoch(1), table, table.services)
     await proxy.driver.stage(Epoch(1), table, table.services)
-    await proxy.driver.activate(Epoch(1), table.digest)
+    await proxy.driver.activate(active(1, table))
     await proxy.driver.stage(Epoch(1), table, table.services)
-    assert await served(proxy) == (1, table.digest)
+    assert await served(proxy) == active(1, table)
 
 
 async def test_refused_stage_leaves_the_earlier_one_ready(proxy: Harness) -> None:
@@ -152,8 +196,8 @@ async def test_refused_stage_leaves_the_earlier_one_ready(proxy: Harness) -> Non
     with pytest.raises(Refused, match="checkout") as refused:
         await proxy.driver.stage(Epoch(2), green, green.services)
     assert refused.value.code is RefusalCode.PROBE
-    await proxy.driver.activate(Epoch(1), blue.digest)
-    assert await served(proxy) == (1, blue.digest)
+    await proxy.driver.activate(active(1, blue))
+    assert await served(proxy) == active(1, blue)
 
 
 async def test_new_driver_finds_the_proxy_and_must_stage_again(proxy: Harness) -> None:
@@ -164,7 +208,7 @@ async def test_new_driver_finds_the_proxy_and_must_stage_again(proxy: Harness) -
     driver = await proxy.restart_driver()
     assert await driver.status() == before
     with pytest.raises(Refused) as refused:
-        await driver.activate(Epoch(2), green.digest)
+        await driver.activate(active(2, green))
     assert refused.value.code is RefusalCode.NOT_STAGED
     await proxy.serve(2, green)
     assert (await proxy.get()).headers["x-turnout-colour"] == "green"
@@ -181,7 +225,7 @@ async def test_killed_proxy_is_noticed_and_comes_back_with_the_active_table(
         await proxy.driver.wait_stopped()
     assert not (await proxy.driver.status()).running
     after = await proxy.driver.start()
-    assert (after.epoch, after.digest) == (3, table.digest)
+    assert after.serving == active(3, table)
     assert after.started_id != before.started_id
     assert (await proxy.get()).headers["x-turnout-colour"] == "green"
 
@@ -194,7 +238,7 @@ async def test_stopped_proxy_refuses_everything_and_still_has_a_status(proxy: Ha
     service = table.services[0]
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: proxy.driver.stage(Epoch(1), table, table.services),
-        lambda: proxy.driver.activate(Epoch(1), table.digest),
+        lambda: proxy.driver.activate(active(1, table)),
         lambda: proxy.driver.in_flight(service, BLUE),
         lambda: proxy.driver.requests_total(service, BLUE),
         lambda: proxy.driver.close(service, BLUE),
@@ -320,6 +364,6 @@ async def test_service_keeps_its_backends_when_only_another_changes(proxy: Harne
     )
     second = make_table(proxy.service(), changed)
     await proxy.driver.stage(Epoch(2), second, [changed])
-    await proxy.driver.activate(Epoch(2), second.digest)
+    await proxy.driver.activate(active(2, second))
     assert (await proxy.get()).headers["x-turnout-service"] == "checkout"
     assert (await proxy.get(host="other.example")).headers["x-turnout-epoch"] == "2"

@@ -28,6 +28,7 @@ from tests.edge_agent.proxy_harness import (
     HOST,
     REGION,
     EnvoyHarness,
+    active,
     make_table,
     until,
 )
@@ -76,7 +77,7 @@ async def test_service_without_backends_here_is_a_marked_503(envoy: EnvoyHarness
     await envoy.serve(1, make_table(envoy.service()))
     table = make_table(envoy.service(), absent)
     await envoy.driver.stage(Epoch(2), table, ())
-    await envoy.driver.activate(Epoch(2), table.digest)
+    await envoy.driver.activate(active(2, table))
     assert marks(await envoy.get(host="absent.example")) == (503, "2", "absent", "blue")
 
 
@@ -105,7 +106,7 @@ async def test_unknown_cluster_is_refused_in_envoys_words(envoy: EnvoyHarness) -
         await envoy.driver.stage(Epoch(2), table, table.services)
     assert refused.value.code is RefusalCode.REJECTED
     assert marks(await envoy.get(staged=True)) == (200, "1", "checkout", "blue")
-    assert (await envoy.driver.status()).digest == first.digest
+    assert (await envoy.driver.status()).serving == active(1, first)
     await envoy.serve(3, envoy.table(GREEN))
 
 
@@ -117,14 +118,36 @@ async def test_routes_rejected_at_the_flip_are_taken_back(envoy: EnvoyHarness) -
     broken["resources"][0]["virtual_hosts"][0]["domains"] = []
     envoy.files.ready.write_text(json.dumps(broken))
     with pytest.raises(Refused) as refused:
-        await envoy.driver.activate(Epoch(2), green.digest)
+        await envoy.driver.activate(active(2, green))
     assert refused.value.code is RefusalCode.REJECTED
-    assert (await envoy.driver.status()).epoch == 1
+    assert (await envoy.driver.status()).serving.epoch == 1
     envoy.kill_proxy()
     await envoy.driver.wait_stopped()
-    assert (await envoy.driver.start()).epoch == 1
+    assert (await envoy.driver.start()).serving.epoch == 1
     await envoy.serve(2, green)
-    assert (await envoy.driver.status()).epoch == 2
+    assert (await envoy.driver.status()).serving.epoch == 2
+
+
+async def test_full_disk_at_a_flip_into_another_incarnation_changes_nothing(
+    envoy: EnvoyHarness,
+) -> None:
+    blue, green = envoy.table(BLUE), envoy.table(GREEN)
+    await envoy.serve(5, blue)
+    await envoy.stage(1, green)
+    with no_file_longer_than(100), pytest.raises(Refused, match="cannot write") as refused:
+        await envoy.driver.activate(active(1, green, incarnation=2))
+    assert refused.value.code is RefusalCode.DISK
+    assert (await envoy.driver.status()).serving == active(5, blue)
+    await envoy.driver.activate(active(1, green, incarnation=2))
+    assert (await envoy.driver.status()).serving == active(1, green, incarnation=2)
+
+
+async def test_flip_within_an_incarnation_writes_no_routes(envoy: EnvoyHarness) -> None:
+    await envoy.serve(1, envoy.table(BLUE))
+    await envoy.stage(2, envoy.table(GREEN))
+    laid = envoy.files.ready.stat().st_ino
+    await envoy.driver.activate(active(2, envoy.table(GREEN)))
+    assert envoy.files.live.stat().st_ino == laid
 
 
 @contextmanager
@@ -233,7 +256,7 @@ async def test_envoy_survives_the_kill_of_its_agent_and_is_adopted(envoy: EnvoyH
     await agent.wait()
     assert marks(await envoy.get()) == (200, "1", "checkout", "blue")
     status = await envoy.driver.start()
-    assert (status.started_id, status.epoch) == (started_id, 1)
+    assert (status.started_id, status.serving.epoch) == (started_id, 1)
 
 
 async def test_envoy_started_by_somebody_else_serves_and_is_adopted(envoy: EnvoyHarness) -> None:
@@ -253,7 +276,7 @@ async def test_envoy_started_by_somebody_else_serves_and_is_adopted(envoy: Envoy
     try:
         await until(serves)
         status = await envoy.driver.start()
-        assert (status.epoch, status.digest) == (4, table.digest)
+        assert status.serving == active(4, table)
         assert envoy.pid == process.pid
     finally:
         process.kill()
@@ -330,7 +353,7 @@ async def test_upgraded_stream_counts_as_in_flight_until_it_ends(
     entry = RegionBackends(region=REGION, blue=sockets, green=envoy.green)
     table = make_table(envoy.service(backends=(entry,)))
     await envoy.driver.stage(Epoch(1), table, ())
-    await envoy.driver.activate(Epoch(1), table.digest)
+    await envoy.driver.activate(active(1, table))
     client = await connect(envoy.settings.asked_at)
     async with client:
         await client.send_all(
@@ -445,7 +468,7 @@ async def test_twenty_flips_under_load_lose_and_misroute_nothing(envoy: EnvoyHar
             await envoy.serve(epoch, table)
             abandoned = [(envoy.service(), source)]
             await prove(envoy.driver, Epoch(epoch), table, table.services, abandoned)
-            served.append((await envoy.driver.status()).epoch)
+            served.append((await envoy.driver.status()).serving.epoch)
         clients.cancel_scope.cancel()
     assert load.failed == []
     assert load.misrouted == []
@@ -461,7 +484,7 @@ async def test_envoy_killed_between_flips_never_serves_a_lower_epoch(envoy: Envo
     for _ in range(2):
         envoy.kill_proxy()
         await envoy.driver.wait_stopped()
-        seen.append((await envoy.driver.start()).epoch)
+        seen.append((await envoy.driver.start()).serving.epoch)
         answer = await envoy.driver.ask(Request(host=HOST))
         seen.append(Epoch(int(answer.headers["x-turnout-epoch"])))
     assert seen == [2, 2, 2, 2]

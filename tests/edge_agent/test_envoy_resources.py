@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.drivers.base import RefusalCode, Refused
+from edge_agent.drivers.base import RETRY_INTERVAL_S, RefusalCode, Refused
 from edge_agent.drivers.envoy.bootstrap import bootstrap
 from edge_agent.drivers.envoy.connections import _remote
 from edge_agent.drivers.envoy.files import Files
@@ -22,6 +22,7 @@ from edge_agent.drivers.matching import owner
 from edge_agent.request import endpoint_of
 from tests.edge_agent.proxy_harness import GREEN, REGION, make_service, make_table
 from turnout.protocol.identifiers import Digest, Epoch, Region
+from turnout.protocol.records import Active
 from turnout.protocol.routing import Backends, RegionBackends, RoutingTable, Weights
 
 SETTINGS = EnvoySettings(region=REGION, state_dir=Path("/state"), listen="0.0.0.0:8080")
@@ -79,7 +80,7 @@ def test_weights_other_than_all_make_weighted_clusters() -> None:
     assert "/green/" in route["route"]["cluster"]
 
 
-def test_version_changes_with_epoch_table_and_what_is_made_of_it() -> None:
+def test_version_changes_with_incarnation_epoch_table_and_what_is_made_of_it() -> None:
     table = make_table(make_service())
     other_region = EnvoySettings(
         region=Region("us-east-1"), state_dir=Path("/state"), listen="0.0.0.0:8080"
@@ -87,28 +88,50 @@ def test_version_changes_with_epoch_table_and_what_is_made_of_it() -> None:
     versions = {
         str(plan(Epoch(1), table, SETTINGS).version),
         str(plan(Epoch(2), table, SETTINGS).version),
+        str(plan(Epoch(1), table, SETTINGS).under(2).version),
         str(plan(Epoch(1), table, other_region).version),
         str(plan(Epoch(1), table.switched("checkout", GREEN), SETTINGS).version),
     }
-    assert len(versions) == 4
+    assert len(versions) == 5
 
 
-@given(st.integers(0, 2**63), st.text("0123456789abcdef", max_size=64))
-def test_version_is_read_back_as_written(epoch: int, digest: str) -> None:
-    version = Version(epoch=Epoch(epoch), digest=Digest(digest), build="abc")
+NUMBERS = st.integers(0, 2**63)
+
+
+@given(NUMBERS, NUMBERS, st.text("0123456789abcdef", max_size=64))
+def test_version_is_read_back_as_written(incarnation: int, epoch: int, digest: str) -> None:
+    serving = Active(incarnation=incarnation, epoch=Epoch(epoch), digest=Digest(digest))
+    version = Version(serving=serving, build="abc")
     assert Version.parse(str(version)) == version
 
 
-@pytest.mark.parametrize("text", ["", "1:2", "x:a:b", "-1:a:b", "1:a:b:c", "<html>"])
+@pytest.mark.parametrize(
+    "text", ["", "1:2", "1:a:b", "x:1:a:b", "1:x:a:b", "-1:1:a:b", "1:1:a:b:c", "<html>"]
+)
 def test_anything_else_is_no_version(text: str) -> None:
     assert Version.parse(text) is None
 
 
 @pytest.mark.parametrize("validate", [True, False])
 def test_routes_file_says_what_it_loaded(validate: bool) -> None:
-    made = plan(Epoch(3), make_table(make_service()), SETTINGS)
+    made = plan(Epoch(3), make_table(make_service()), SETTINGS).under(2)
     assert Loaded.read(made.routes(validate=validate)) == made.loaded
     assert Loaded.read(start_page().routes(validate=validate)) == Loaded()
+
+
+def test_answers_are_marked_with_the_plain_epoch_in_whatever_incarnation() -> None:
+    made = plan(Epoch(3), make_table(make_service()), SETTINGS).under(2)
+    (routes,) = json.loads(made.routes(validate=False))["resources"]
+    assert routes["response_headers_to_add"][0]["header"] == {
+        "key": "x-turnout-epoch",
+        "value": "3",
+    }
+
+
+def test_no_pause_between_tries_is_longer_than_drains_allow_for() -> None:
+    (route, _) = virtual_hosts(make_table(make_service()))["checkout.example"]
+    longest = route["route"]["retry_policy"]["retry_back_off"]["max_interval"]
+    assert float(longest.removesuffix("s")) == RETRY_INTERVAL_S
 
 
 def test_clusters_file_is_the_same_for_the_same_clusters() -> None:

@@ -16,7 +16,6 @@ def test_small_world_exhausted_breaks_no_invariant(world: SmallWorld) -> None:
     with without_texts():
         space, start = world.start()
         found = explore(space, start)
-    print(f"{world.name}: {found.worlds:,} worlds, {found.steps:,} steps")
     assert found.violation is None, found.path
     assert found.complete
 

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from turnout.protocol.clock import MS, SECOND, ClockNs, MonotonicNs
+from turnout.protocol.clock import MS, SECOND, ClockNs, Instant, MonotonicNs
 from turnout.protocol.identifiers import ReplicaId, Term
 from turnout.protocol.limits import MAX_TEXT
 from turnout.protocol.messages import DrainStatus, Receipt, Report
-from turnout.protocol.participant_state import REPORT, LeaderClock, ParticipantState, Turn
+from turnout.protocol.participant_state import (
+    REPORT,
+    LeaderClock,
+    ParticipantConfig,
+    ParticipantState,
+    Turn,
+)
 
 REPORT_INTERVAL_NS = 5 * SECOND
 """Between reports that no change asks for: the drift within it adds 2.5 ms to a clock's bound."""
@@ -61,37 +67,40 @@ def on_receipt(turn: Turn, receipt: Receipt) -> None:
 
 def send_report(turn: Turn) -> None:
     """Send all that a leader needs to know."""
-    state, record = turn.state, turn.state.record
-    turn.send(
-        Report(
-            agent=turn.config.agent,
-            region=turn.config.region,
-            incarnation=record.incarnation,
-            journal_id=record.journal_id,
-            promised=record.promised,
-            prepared=record.prepared,
-            committed=record.committed.head if record.committed else None,
-            active=record.active,
-            progress=state.progress,
-            reason=(state.trouble or state.estimate.fault)[:MAX_TEXT],
-            flipped_at_ns=_on_leader_clock(turn, state.flipped_ns),
-            live_at_ns=_on_leader_clock(turn, state.live_ns),
-            bound_ns=state.estimate.bound_ns(turn.now.monotonic_ns),
-            late=_flipped_late(state),
-            staged_lost=state.staged_lost[:MAX_TEXT],
-            drains=tuple(
-                DrainStatus(
-                    epoch=drain.epoch,
-                    service=drain.service,
-                    colour=drain.colour,
-                    in_flight=drain.in_flight,
-                    ended=drain.ended,
-                )
-                for drain in state.drains
-            ),
-            tables=tuple(sorted(state.tables)),
-            sent_ns=turn.now.monotonic_ns,
-        )
+    turn.send(report_of(turn.config, turn.state, turn.now))
+
+
+def report_of(config: ParticipantConfig, state: ParticipantState, now: Instant) -> Report:
+    """All that a leader needs to know of an agent in this state."""
+    record = state.record
+    return Report(
+        agent=config.agent,
+        region=config.region,
+        incarnation=record.incarnation,
+        journal_id=record.journal_id,
+        promised=record.promised,
+        prepared=record.prepared,
+        committed=record.committed.head if record.committed else None,
+        active=record.active,
+        progress=state.progress,
+        reason=(state.trouble or state.estimate.fault)[:MAX_TEXT],
+        flipped_at_ns=_on_leader_clock(state, now, state.flipped_ns),
+        live_at_ns=_on_leader_clock(state, now, state.live_ns),
+        bound_ns=state.estimate.bound_ns(now.monotonic_ns),
+        late=_flipped_late(state),
+        staged_lost=state.staged_lost[:MAX_TEXT],
+        drains=tuple(
+            DrainStatus(
+                epoch=drain.epoch,
+                service=drain.service,
+                colour=drain.colour,
+                in_flight=drain.in_flight,
+                ended=drain.ended,
+            )
+            for drain in state.drains
+        ),
+        tables=tuple(sorted(state.tables)),
+        sent_ns=now.monotonic_ns,
     )
 
 
@@ -100,11 +109,13 @@ def _flipped_late(state: ParticipantState) -> bool:
     return committed is not None and committed.late and committed.active == state.record.active
 
 
-def _on_leader_clock(turn: Turn, moment: MonotonicNs | None) -> ClockNs | None:
+def _on_leader_clock(
+    state: ParticipantState, now: Instant, moment: MonotonicNs | None
+) -> ClockNs | None:
     """A moment of this host on the leader's clock, or on this host's where that is unknown."""
     if moment is None:
         return None
-    on_leader = turn.state.estimate.to_leader_clock(moment)
+    on_leader = state.estimate.to_leader_clock(moment)
     if on_leader is not None:
         return on_leader
-    return ClockNs(turn.now.clock_ns - (turn.now.monotonic_ns - moment))
+    return ClockNs(now.clock_ns - (now.monotonic_ns - moment))

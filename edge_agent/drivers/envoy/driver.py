@@ -9,6 +9,9 @@ A switch, as Envoy sees it:
 2. ``activate``: one rename. The flip is seen when the live listener answers with the new version.
 3. Clusters leave Envoy at a later ``stage``, when neither table needs them and nothing is in flight.
 
+Routes are laid ready under the incarnation that Envoy was last told. A flip into another one, which
+is a fleet's first, or follows an operator's ``domain rebase``, writes them again before the rename.
+
 Truth is never only in this object: a new driver reads what Envoy was told from live/routes.json, and
 what it serves from the listener.
 """
@@ -42,7 +45,8 @@ from edge_agent.drivers.envoy.resources import Loaded, Plan, Version
 from edge_agent.drivers.envoy.settings import EnvoySettings, check_socket_path, find_binary
 from edge_agent.probe import NotProven, prove_staged
 from edge_agent.request import Answer, Request, ask
-from turnout.protocol.identifiers import NO_EPOCH, Digest, Epoch
+from turnout.protocol.identifiers import Epoch
+from turnout.protocol.records import Active
 from turnout.protocol.routing import Colour, RoutingTable, Service
 
 _POLL_S = 0.001
@@ -61,7 +65,7 @@ class EnvoyDriver(Driver):
         self._process: EnvoyProcess | None = None
         self._restart_needed = False
         self._told = Loaded()
-        self._floor = NO_EPOCH
+        self._floor = Active()
         self._staged: Plan | None = None
         self._before_flip: Before | None = None
         self._one_stage = trio.Lock()
@@ -77,7 +81,8 @@ class EnvoyDriver(Driver):
         self._process = await self._find_or_start()
         self._before_flip = await self._loader.before(LIVE_RDS)
         status = await self.status()
-        self._floor = max(self._told.version.epoch, status.epoch or NO_EPOCH)
+        told = self._told.version.serving
+        self._floor = max(told, status.serving, key=lambda one: one.rank)
         return status
 
     async def wait_stopped(self) -> None:
@@ -105,12 +110,10 @@ class EnvoyDriver(Driver):
         if process is None or not process.running:
             return ProxyStatus(running=False)
         version = await version_at(self._settings.asked_at)
-        serves = version is not None and version.epoch > NO_EPOCH
         return ProxyStatus(
             running=True,
             started_id=process.started_id,
-            epoch=version.epoch if version and serves else None,
-            digest=version.digest if version and serves else None,
+            serving=version.serving if version else Active(),
             restart_needed=self._restart_needed,
         )
 
@@ -119,28 +122,26 @@ class EnvoyDriver(Driver):
         refuse_inconsistent(table)
         async with self._one_stage:
             self._refuse_if_down()
-            plan = await trio.to_thread.run_sync(resources.plan, epoch, table, self._settings)
+            made = await trio.to_thread.run_sync(resources.plan, epoch, table, self._settings)
+            plan = made.under(self._floor.incarnation)
             staged = self._staged.clusters.keys() if self._staged else frozenset()
             await self._loader.load_clusters(plan.clusters, self._told.clusters | staged)
             await self._loader.load_staged_routes(plan)
             await self._probe_staged(epoch, table, changed)
-            routes = await trio.to_thread.run_sync(lambda: plan.routes(validate=False))
             async with self._one_flip:  # the file and the memory of what it holds change together
-                await self._loader.write(self._files.ready, routes)
-                self._staged = plan
+                await self._lay_ready(plan)
 
-    async def activate(self, epoch: Epoch, digest: Digest) -> FlipEvidence:
+    async def activate(self, target: Active) -> FlipEvidence:
         """Rename the ready routes into place, and watch the live listener serve them."""
         async with self._one_flip:
             self._refuse_if_down()
-            told = self._told.version
-            if (told.epoch, told.digest) != (epoch, digest):
-                refuse_stale(epoch, self._floor)
-                await self._tell(self._plan_for(epoch, digest))
+            if self._told.version.serving != target:
+                refuse_stale(target, self._floor)
+                await self._tell(await self._ready_for(target))
             flipped_at_ns = await self._seen_live(self._told.version)
             with disk_refusals("make the flip durable"):
                 await trio.to_thread.run_sync(sync_folder, self._files.live.parent)
-            return FlipEvidence(epoch=epoch, digest=digest, flipped_at_ns=flipped_at_ns)
+            return FlipEvidence(serving=target, flipped_at_ns=flipped_at_ns)
 
     async def ask(self, request: Request, *, staged: bool = False) -> Answer:
         """One request through the live or the staging listener."""
@@ -238,14 +239,24 @@ class EnvoyDriver(Driver):
         except NotProven as error:
             raise Refused(RefusalCode.PROBE, f"on the staged routes: {error}") from error
 
-    def _plan_for(self, epoch: Epoch, digest: Digest) -> Plan:
+    async def _lay_ready(self, plan: Plan) -> None:
+        routes = await trio.to_thread.run_sync(lambda: plan.routes(validate=False))
+        await self._loader.write(self._files.ready, routes)
+        self._staged = plan
+
+    async def _ready_for(self, target: Active) -> Plan:
+        """The staged plan, if it is the target's, ready under the target's incarnation."""
         plan = self._staged
-        if plan is None or (plan.version.epoch, plan.version.digest) != (epoch, digest):
-            staged = f"epoch {plan.version.epoch}" if plan else "nothing"
+        if plan is None or plan.under(target.incarnation).version.serving != target:
+            staged = f"epoch {plan.version.serving.epoch}" if plan else "nothing"
             raise Refused(
                 RefusalCode.NOT_STAGED,
-                f"epoch {epoch} with digest {digest[:12]} is not staged here ({staged} is)",
+                f"epoch {target.epoch} with digest {target.digest[:12]} is not staged here "
+                f"({staged} is)",
             )
+        if plan.version.serving != target:
+            plan = plan.under(target.incarnation)
+            await self._lay_ready(plan)
         return plan
 
     async def _tell(self, plan: Plan) -> None:
@@ -256,7 +267,7 @@ class EnvoyDriver(Driver):
             files.previous.hardlink_to(files.live)
             files.ready.rename(files.live)
         self._told = plan.loaded
-        self._floor = plan.version.epoch
+        self._floor = plan.version.serving
 
     async def _seen_live(self, version: Version) -> int:
         """Return when (monotonic ns) the live listener was first seen to serve ``version``."""
@@ -271,7 +282,7 @@ class EnvoyDriver(Driver):
             return time.monotonic_ns()
         raise Refused(
             RefusalCode.UNCONFIRMED,
-            f"Envoy was told to serve epoch {version.epoch} and is not seen to after "
+            f"Envoy was told to serve epoch {version.serving.epoch} and is not seen to after "
             f"{self._settings.flip_timeout_s:g} s",
         )
 
@@ -287,7 +298,7 @@ class EnvoyDriver(Driver):
             if refusal.code is RefusalCode.REJECTED and self._files.previous.exists():
                 self._files.previous.rename(self._files.live)
                 self._told = Loaded.read(self._files.live.read_bytes())
-                self._floor = self._told.version.epoch
+                self._floor = self._told.version.serving
                 self._staged = None
                 self._before_flip = await self._loader.before(LIVE_RDS)
             raise

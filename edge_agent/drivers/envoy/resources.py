@@ -4,8 +4,8 @@ Every cluster is named by service, colour and content, ``turnout/checkout/blue/0
 changed address set is a new cluster and the old one keeps its requests. Routes mark every answer
 with the epoch, local replies included; OVERWRITE_IF_EXISTS_OR_ADD keeps a backend from forging
 marks. What a listener serves can be asked of the listener itself: the virtual host
-``turnout.invalid`` (RFC 2606) answers with the *version*, ``EPOCH:DIGEST:BUILD``, and touches no
-backend. BUILD is a digest of the generated routes, for another region, or another release of
+``turnout.invalid`` (RFC 2606) answers with the *version*, ``INCARNATION:EPOCH:DIGEST:BUILD``, and
+touches no backend. BUILD is a digest of the generated routes, for another region, or another release of
 this module, makes other routes from the same table.
 """
 
@@ -18,13 +18,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from edge_agent.drivers.base import COLOUR_HEADER, EPOCH_HEADER, SERVICE_HEADER
+from edge_agent.drivers.base import (
+    COLOUR_HEADER,
+    EPOCH_HEADER,
+    RETRY_INTERVAL_S,
+    SERVICE_HEADER,
+)
 from edge_agent.drivers.envoy.settings import EnvoySettings
 from edge_agent.drivers.matching import EVERYTHING
 from edge_agent.request import endpoint_of
-from turnout.protocol.identifiers import NO_DIGEST, NO_EPOCH, Digest, Epoch
+from turnout.protocol.identifiers import Digest, Epoch
+from turnout.protocol.records import Active
 from turnout.protocol.routing import Backends, Colour, RoutingTable, Service
 
 Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | int | bool"
@@ -42,25 +48,30 @@ _UNAVAILABLE = 503
 # would lose requests.
 _BREAKER = 65_536
 
+_FIRST_PAUSE_S = 0.025
+
 
 @frozen(kw_only=True)
 class Version:
     """What a listener says it serves; epoch 0 is the start page of an Envoy without a table."""
 
-    epoch: Epoch = NO_EPOCH
-    digest: Digest = NO_DIGEST
+    serving: Active = Active()
     build: str = ""
 
     def __str__(self) -> str:
         """The version as Envoy keeps and answers it."""
-        return f"{self.epoch}:{self.digest}:{self.build}"
+        serving = self.serving
+        return f"{serving.incarnation}:{serving.epoch}:{serving.digest}:{self.build}"
 
     @classmethod
     def parse(cls, text: str) -> Version | None:
         """Read back what ``str`` wrote, or return None for anything else."""
         match text.split(":"):
-            case [epoch, digest, build] if epoch.isdecimal():
-                return cls(epoch=Epoch(int(epoch)), digest=Digest(digest), build=build)
+            case [number, epoch, digest, build] if number.isdecimal() and epoch.isdecimal():
+                serving = Active(
+                    incarnation=int(number), epoch=Epoch(int(epoch)), digest=Digest(digest)
+                )
+                return cls(serving=serving, build=build)
             case _:
                 return None
 
@@ -77,6 +88,11 @@ class Plan:
     """Clusters that new requests go to."""
 
     hosts: list[Json]
+
+    def under(self, incarnation: int) -> Plan:
+        """The same, to be served in this incarnation."""
+        serving = evolve(self.version.serving, incarnation=incarnation)
+        return evolve(self, version=evolve(self.version, serving=serving))
 
     @property
     def loaded(self) -> Loaded:
@@ -101,7 +117,7 @@ class Plan:
             "name": ROUTES_NAME,
             "validate_clusters": validate,
             "ignore_port_in_host_matching": True,
-            "response_headers_to_add": [_mark(EPOCH_HEADER, str(self.version.epoch))],
+            "response_headers_to_add": [_mark(EPOCH_HEADER, str(self.version.serving.epoch))],
             "metadata": {"filter_metadata": {"turnout": owned}},
             "virtual_hosts": [*self.hosts, _local_host(VERSION_HOST, 200, str(self.version))],
         }
@@ -153,12 +169,12 @@ def start_page() -> Plan:
 
 
 def plan(epoch: Epoch, table: RoutingTable, settings: EnvoySettings) -> Plan:
-    """Make one table ready for an Envoy in ``settings.region``."""
+    """Make one table ready for an Envoy in ``settings.region``, :meth:`Plan.under` none yet."""
     planner = _Planner(table=table, settings=settings)
     hosts = list(planner.hosts())
     build = _short_digest(hosts)
     return Plan(
-        version=Version(epoch=epoch, digest=table.digest, build=build),
+        version=Version(serving=Active(epoch=epoch, digest=table.digest), build=build),
         clusters=planner.clusters,
         sends_to=frozenset(planner.sends_to()),
         hosts=hosts,
@@ -305,6 +321,10 @@ def _retry_policy() -> Json:
     return {
         "retry_on": "connect-failure,refused-stream,reset-before-request",
         "num_retries": 3,
+        "retry_back_off": {
+            "base_interval": seconds(_FIRST_PAUSE_S),
+            "max_interval": seconds(RETRY_INTERVAL_S),
+        },
         "retry_host_predicate": [
             {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": others}
         ],

@@ -15,15 +15,25 @@ from tests.protocol.explore.bootstrap import apply
 from tests.protocol.explore.world import Budget
 from tests.protocol.explore.worlds import SWITCH, SmallWorld
 from tests.protocol.nodes import DOMAIN, AgentHost
-from turnout.protocol import coordinator, fencing, gate, landing, serving, switching, voting
-from turnout.protocol.coordinator_state import Attempt, Turn
+from turnout.protocol import (
+    coordinator,
+    fencing,
+    gate,
+    landing,
+    serving,
+    storing,
+    switching,
+    telling,
+    voting,
+)
+from turnout.protocol.coordinator_state import Attempt, CoordinatorState, Turn
 from turnout.protocol.effects import Activate, AgentEffect, Operation, Persist, Send, Tell
 from turnout.protocol.events import ExcludeRequested, FromLeader, Wake
 from turnout.protocol.identifiers import NO_TERM, AgentId, Region
-from turnout.protocol.messages import Sync
+from turnout.protocol.messages import Sync, Vote
 from turnout.protocol.participant import Participant
 from turnout.protocol.participant_state import RETRY, ParticipantState
-from turnout.protocol.records import Verdict
+from turnout.protocol.records import AgentEntry, Verdict
 from turnout.protocol.signing import signed
 from turnout.protocol.storing import DECIDE
 from turnout.protocol.telling import sync
@@ -165,16 +175,15 @@ def excluded_agent_counted(patch: Patch) -> None:
         return attempt.required[answered:]
 
     patch.setattr(Attempt, "silent", property(silent))
-    tell = switching.tell_prepare
 
     def tell_prepare(turn, attempt, agents):  # type: ignore[no-untyped-def]
-        tell(turn, attempt, tuple(turn.state.fleet.agents))
+        telling.tell_prepare(turn, attempt, tuple(turn.state.fleet.agents))
 
     patch.setattr(switching, "tell_prepare", tell_prepare)
-    patch.setattr(gate, "_admit_vote", lambda vote, state, entry: _about_the_attempt(vote, state))
+    patch.setattr(gate, "_admit_vote", _admit_anybody)
 
 
-def _about_the_attempt(vote, state):  # type: ignore[no-untyped-def]
+def _admit_anybody(vote: Vote, state: CoordinatorState, entry: AgentEntry) -> object:
     attempt = state.attempt
     named = attempt is not None and vote.epoch == attempt.epoch
     return None if named else gate.Suspicion.NOT_ASKED
@@ -187,8 +196,7 @@ def old_term_prepares_count(patch: Patch) -> None:
 
 def no_term_guard(patch: Patch) -> None:
     """A leader's writes are not guarded by the leader key."""
-    whole = Reign.guards.fget
-    assert whole is not None
+    whole = vars(Reign)["guards"].fget
     patch.setattr(Reign, "guards", property(lambda reign: whole(reign)[1:]))
 
 
@@ -230,7 +238,6 @@ def promise_forgotten(patch: Patch) -> None:
 
 def lost_reply_taken_for_abort(patch: Patch) -> None:
     """No reply to the commit: the leader says that it was aborted."""
-    whole = coordinator.settle
 
     def settle(turn: Turn, operation: Operation, result: Result) -> object:
         attempt = turn.state.attempt
@@ -238,7 +245,7 @@ def lost_reply_taken_for_abort(patch: Patch) -> None:
             head = evolve(turn.head, decided=attempt.epoch)
             told = sync(turn, signed(head, DOMAIN))
             turn.ask(Tell(agents=attempt.required, message=told))
-        return whole(turn, operation, result)
+        return storing.settle(turn, operation, result)
 
     patch.setattr(coordinator, "settle", settle)
 

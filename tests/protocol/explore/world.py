@@ -21,7 +21,7 @@ loses, and no report adds to what it can say.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from attrs import evolve, frozen
 
@@ -52,6 +52,7 @@ from turnout.protocol.events import (
     Transacted,
 )
 from turnout.protocol.frozenmap import FrozenMap
+from turnout.protocol.identifiers import NO_EPOCH, Epoch
 from turnout.protocol.messages import Message, No, Prepare, Report, Sync, Vote
 from turnout.protocol.participant_state import ParticipantState
 from turnout.protocol.records import Verdict
@@ -120,8 +121,13 @@ class Budget:
     refusals: int = 0
 
 
-Input = tuple[str, int | str]
-"""What an agent is given: a kind and a number or name."""
+class Input(NamedTuple):
+    """What an agent is given: a kind, and the parcel, operation or timer that it is about."""
+
+    kind: str
+    number: int = 0
+    name: str = ""
+
 
 World = tuple[int, tuple[int, ...], tuple[int, ...], int, tuple[int, ...], int]
 """Store, replicas, agents, network as a bit set of parcels, calls (sorted), budget."""
@@ -177,23 +183,22 @@ class Space:
 
     def _agent_outcomes(self, agent: int, number: int, given: Input) -> list[tuple[int, int]]:
         host, node = self.agents[agent], self.nodes[number]
-        kind, what = given
-        if kind == "restart":
-            return [self._sent(host, *host.restart(node, proxy_too=what == "proxy"))]
-        if kind == "flip-and-restart":
-            operation = node.operations[what]
+        if given.kind == "restart":
+            return [self._sent(host, *host.restart(node, proxy_too=given.name == "proxy"))]
+        if given.kind == "flip-and-restart":
+            operation = node.operations[given.number]
             assert isinstance(operation, Activate)
             flipped = host.flip(node, operation)
             return [self._sent(host, *host.restart(flipped))]
         event: AgentEvent
-        if kind == "timer":
-            state = evolve(node.state, timers=only_due(node.state.timers, what))
+        if given.kind == "timer":
+            state = evolve(node.state, timers=only_due(node.state.timers, given.name))
             node, event = evolve(node, state=state), WAKE
-        elif kind == "message":
-            event = FromLeader(message=self.parcels[what].message)  # type: ignore[arg-type]
+        elif given.kind == "message":
+            event = FromLeader(message=self.parcels[given.number].message)  # type: ignore[arg-type]
         else:
-            refusal = Refusal(no=No.REFUSED, reason="refused") if kind == "refuse" else None
-            node, event = host.finish(node, what, refusal=refusal)
+            refusal = Refusal(no=No.REFUSED, reason="refused") if given.kind == "refuse" else None
+            node, event = host.finish(node, given.number, refusal=refusal)
         return [self._sent(host, *host.step(node, event)), *self._cut(host, node, event)]
 
     def _cut(self, host: AgentHost, node: AgentNode, event: AgentEvent) -> list[tuple[int, int]]:
@@ -287,7 +292,7 @@ class Space:
             deaf = self._deaf_agents.get((agent, node), 0)
             for number, parcel in self.in_network(net & ~deaf):
                 if parcel.to == agent:
-                    given = ("message", number)
+                    given = Input("message", number)
                     if self.agent_outcomes(agent, node, given) == [(node, 0)]:
                         deaf |= 1 << number
                     else:
@@ -332,7 +337,7 @@ class Space:
             changed = (*agents[:agent], after, *agents[agent + 1 :])
             spent = old if budget is None else budget
             yield (
-                f"{given[0]} {given[1]} at {agent}",
+                f"{given.kind} {given.name or given.number} at {agent}",
                 (store, states, changed, net | sent, calls, spent),
             )
 
@@ -341,14 +346,14 @@ class Space:
         for agent, number in enumerate(agents):
             node = self.nodes[number]
             for index in range(len(node.operations)):
-                yield from self._agent(world, agent, number, ("finish", index))
+                yield from self._agent(world, agent, number, Input("finish", index))
             for timer in AGENT_TIMERS:
                 if node.state.timers.armed(timer):
-                    yield from self._agent(world, agent, number, ("timer", timer))
+                    yield from self._agent(world, agent, number, Input("timer", name=timer))
             if budget.refusals:
                 less = self.budgets(evolve(budget, refusals=budget.refusals - 1))
                 for index in range(len(node.operations)):
-                    yield from self._agent(world, agent, number, ("refuse", index), less)
+                    yield from self._agent(world, agent, number, Input("refuse", index), less)
 
     def _replicas_alone(self, world: World) -> Iterator[tuple[str, World]]:
         budget = self.budgets[world[5]]
@@ -413,14 +418,14 @@ class Space:
             node = self.nodes[number]
             if allowed.agent_crashes:
                 less = self.budgets(evolve(allowed, agent_crashes=allowed.agent_crashes - 1))
-                yield from self._agent(world, agent, number, ("restart", ""), less)
+                yield from self._agent(world, agent, number, Input("restart"), less)
                 for index, operation in enumerate(node.operations):
                     if isinstance(operation, Activate):
-                        given = ("flip-and-restart", index)
+                        given = Input("flip-and-restart", index)
                         yield from self._agent(world, agent, number, given, less)
             if allowed.proxy_restarts:
                 less = self.budgets(evolve(allowed, proxy_restarts=allowed.proxy_restarts - 1))
-                yield from self._agent(world, agent, number, ("restart", "proxy"), less)
+                yield from self._agent(world, agent, number, Input("restart", name="proxy"), less)
 
 
 def plain_agent(state: ParticipantState) -> ParticipantState:
@@ -443,13 +448,13 @@ def plain_replica(state: CoordinatorState) -> CoordinatorState:
     return evolve(state, timers=far(timers), following=FrozenMap(following))
 
 
-def announced(message: Message) -> tuple[tuple[int, Verdict], ...]:
+def announced(message: Message) -> tuple[tuple[Epoch, Verdict], ...]:
     """The decisions that a message announces: what its head says of its newest epochs."""
     if not isinstance(message, Sync | Prepare) or message.head is None:
         return ()
     head = message.head
     found = []
-    for epoch in {head.committed, head.decided} - {0}:
+    for epoch in {head.committed, head.decided} - {NO_EPOCH}:
         verdict = head.resolves(epoch)
         if verdict is not None:
             found.append((epoch, verdict))

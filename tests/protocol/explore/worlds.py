@@ -80,6 +80,7 @@ WORLDS = (
         replicas=2,
         agents=1,
         budget=Budget(requests=(SWITCH,), elections=(1,), agent_crashes=1, lost_replies=1),
+        long=True,
     ),
     SmallWorld(
         name="one agent: switch and rollback, takeover, a death, a lost reply",

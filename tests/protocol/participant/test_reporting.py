@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from tests.protocol.participant.bench import (
     BLUE,
+    CONFIG,
     GREEN,
     HEAD6,
     HEAD7,
@@ -17,6 +18,7 @@ from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.effects import AgentEffect
 from turnout.protocol.events import LinkDown, LinkUp
 from turnout.protocol.messages import Progress
+from turnout.protocol.reporting import report_of
 
 
 def test_agent_tells_all_at_each_connect() -> None:
@@ -29,6 +31,12 @@ def test_agent_tells_all_at_each_connect() -> None:
     assert report.tables == (BLUE.digest,)
     assert report.sent_ns == bench.now_ns
     assert (report.bound_ns, report.live_at_ns) == (None, None)
+
+
+def test_report_of_a_state_is_what_the_machine_would_send() -> None:
+    bench = Bench()
+    (report,) = reports(bench.give(LinkUp()))
+    assert report_of(CONFIG, bench.state, bench.now) == report
 
 
 def test_reports_come_quickly_until_four_exchanges_and_then_every_five_seconds() -> None:
