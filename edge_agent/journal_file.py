@@ -11,7 +11,7 @@ What its bytes mean is ``turnout.protocol.journal``'s affair. Here is what a dis
    promised more than it said, which is harmless.
 3. *A journal that is missing, or whose end is damaged, may have held a promise.* The newest record
    that can be read goes on under a new journal id: it still says what to serve, and the leader
-   takes no vote under an id that it does not know (protocol-rationale H13).
+   takes no vote under an id that it does not know (H13).
 
 All calls block for as long as the disk takes (0.25 ms is usual): call them from a worker thread.
 """

@@ -4,10 +4,21 @@ import pytest
 
 from turnout.protocol.errors import IllegalTransition
 from turnout.protocol.messages import Progress
-from turnout.protocol.transitions import PROGRESS, VOTING, Cause, Row, TransitionTable, Voting
+from turnout.protocol.transitions import (
+    PROGRESS,
+    SWITCH,
+    VOTING,
+    Cause,
+    Row,
+    SwitchInput,
+    SwitchPhase,
+    TransitionTable,
+    Voting,
+    advance_switch,
+)
 
 
-@pytest.mark.parametrize("table", [VOTING, PROGRESS])
+@pytest.mark.parametrize("table", [VOTING, PROGRESS, SWITCH])
 def test_every_phase_is_reached_from_the_start(table: TransitionTable) -> None:
     reached = {table.phases[0]}
     for _ in table.phases:
@@ -52,3 +63,22 @@ def test_pictures_show_every_row() -> None:
 def test_picture_of_a_table_without_resets_has_its_rows_only() -> None:
     table = TransitionTable(name="lamp", phases=("off", "on"), rows=(Row("off", "press", ("on",)),))
     assert table.text() == "lamp (starts off)\n  off -> on   press\n"
+
+
+def test_switch_goes_from_its_request_to_its_release() -> None:
+    phase = SwitchPhase.PREPARING
+    for given in ("decide", "commit-won", "all-live", "drain", "drained", "release"):
+        phase = advance_switch(phase, SwitchInput(given))
+    assert phase is SwitchPhase.RELEASED
+
+
+def test_switch_that_is_aborted_or_released_takes_nothing_more() -> None:
+    for phase in (SwitchPhase.ABORTED, SwitchPhase.RELEASED):
+        for given in SwitchInput:
+            with pytest.raises(IllegalTransition, match=f"no way from {phase} by {given}"):
+                advance_switch(phase, given)
+
+
+def test_switch_has_one_phase_to_go_to_for_each_input() -> None:
+    ways = [(source, cause) for source, cause, _ in SWITCH.legal]
+    assert len(ways) == len(set(ways))

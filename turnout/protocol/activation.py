@@ -15,7 +15,7 @@ wide interval, never a false one.
 **Wall clocks narrow it.** Where both hosts say credibly how far their wall clocks may be from true
 time, the two readings give one more interval of the same kind, as wide as both bounds together:
 useful where the round trip is long. It is a claim, and the exchange is a measurement: when they do
-not meet, the claim is not believed, and the fault is reported (protocol-rationale H16).
+not meet, the claim is not believed, and the fault is reported (H16).
 
 **An empty intersection of exchanges is a clock fault.** Some clock jumped or was paused. The
 estimate starts again from the newest exchange, and states no bound until ``FAULT_CHECKS`` more

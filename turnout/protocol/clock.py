@@ -30,7 +30,7 @@ class Instant:
         clock_ns: the host's steady clock: for dating, and for activation on the leader.
         wall_ns: the host's wall clock as it stands, which may step.
         wall_bound_ns: how far ``wall_ns`` may be from true time; None where nobody says so
-            credibly (facts.md section 4 tells when the kernel is not to be believed).
+            credibly (H16 tells when the kernel is not to be believed).
     """
 
     monotonic_ns: MonotonicNs

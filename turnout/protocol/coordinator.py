@@ -139,8 +139,16 @@ def _on_sync(turn: Turn) -> None:
     tell_everyone(turn)
 
 
+def _t_prep_is_over(turn: Turn) -> None:
+    """The time to hear from everybody: of the fleet after a takeover, or of those asked."""
+    if turn.state.attempt is None:
+        takeover.burn(turn)
+    else:
+        switching.time_is_up(turn)
+
+
 _ON_TIMER: dict[str, Callable[[Turn], None]] = {
-    switching.PREPARE_TIMER: switching.time_is_up,
+    switching.PREPARE_TIMER: _t_prep_is_over,
     switching.UNDO_TIMER: switching.time_is_up,
     landing.LIVE_TIMER: landing.time_is_up,
     landing.RETAIN_TIMER: landing.release_when_drained,
@@ -313,9 +321,12 @@ def _on_report(turn: Turn, report: Report, *, opened: bool) -> None:
     attempt = turn.state.attempt
     if attempt is not None and agent in attempt.required:
         _on_report_of_required(turn, attempt, report, opened=opened)
+    takeover.burn_if_heard(turn)
     standing.mark_fallen(turn, report)
+    before = turn.state.following
     landing.land(turn, report)
-    landing.release_when_drained(turn)
+    if turn.state.following is not before:
+        landing.release_when_drained(turn)
 
 
 def _on_report_of_required(turn: Turn, attempt: Attempt, report: Report, *, opened: bool) -> None:

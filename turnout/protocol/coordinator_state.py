@@ -41,9 +41,9 @@ from turnout.protocol.records import (
     Status,
 )
 from turnout.protocol.signing import Signer, Verifier
-from turnout.protocol.switch_phases import SwitchPhase
 from turnout.protocol.timers import Timers
 from turnout.protocol.transactions import Transaction
+from turnout.protocol.transitions import SwitchPhase
 from turnout.protocol.writes import Reign
 
 
@@ -209,7 +209,8 @@ class CoordinatorState:
         requests: idempotency keys and what they became.
         continuing: the intent that a new leader found, until its required set is known again.
         attempt: at most one.
-        burning: the abort that a new leader writes for a number without intent (H3).
+        doubtful: a prepare may be out for the number after head, which has no intent (H3);
+            ``burning``: the abort that a new leader writes for it.
         following: committed epochs not yet released, by epoch.
         undo_next: the rollback that asked for the abort of the attempt, once for each time that it
             was sent; goes on if commit wins.
@@ -233,6 +234,7 @@ class CoordinatorState:
     requests: FrozenMap[str, RequestRecord] = FrozenMap()
     continuing: Intent | None = None
     attempt: Attempt | None = None
+    doubtful: bool = False
     burning: Decision | None = None
     following: FrozenMap[Epoch, Following] = FrozenMap()
     undo_next: tuple[Requested, ...] = ()

@@ -68,10 +68,8 @@ class AgentPicture:
 
     Attributes:
         served: every table that its proxy ever served, in order (a ghost).
-        journalled: epochs whose commit was on its disk before the flip of the same place in
-            ``served`` (a ghost; shorter where a flip came without one).
+        unjournalled: epochs that it flipped to before their commit was on its disk (a ghost).
         yes, answered: ghosts of its votes.
-        draining_since: epoch at whose flip a colour stopped getting requests, as counted there.
     """
 
     agent: AgentId
@@ -80,7 +78,6 @@ class AgentPicture:
     unjournalled: tuple[Epoch, ...] = ()
     yes: tuple[Yes, ...] = ()
     answered: tuple[Answered, ...] = ()
-    committed_epoch: Epoch = Epoch(0)
 
     @property
     def serving(self) -> Active:

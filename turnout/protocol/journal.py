@@ -16,7 +16,7 @@ alike without it, a record cut short and a length that rotted:
 - **Torn tail**: the file ends before its last record does. A crash interrupted the append, so its
   fsync never returned and nothing depends on it (effects are carried out in order): it is cut off.
 - **Damage**: bytes that are all there and wrong. They were once synced, and may have been a yes
-  (protocol-rationale H13). Damage that a later record follows is only reported. Damage at the end
+  (H13). Damage that a later record follows is only reported. Damage at the end
   means that what this agent promised may be lost: its journal is no longer *trusted*, so the agent
   takes a new journal id and does not vote until it is resynchronised (S3).
 

@@ -28,9 +28,9 @@ from turnout.protocol.records import (
 )
 from turnout.protocol.routing import OnFailure, RoutingTable, changed_services
 from turnout.protocol.storing import OUTCOME, RELEASE, transact, under_way, writes_standing
-from turnout.protocol.switch_phases import SwitchInput, SwitchPhase, advance_switch
 from turnout.protocol.switching import LEADER_ACTOR, history_entry, without_absent
 from turnout.protocol.telling import tell_everyone
+from turnout.protocol.transitions import SwitchInput, SwitchPhase, advance_switch
 from turnout.protocol.writes import release, write_outcome
 
 MAX_LAGGARD_TEXT = 200
@@ -116,7 +116,8 @@ def land(turn: Turn, report: Report) -> None:
     """Take over what an agent says about the committed epochs that are still followed."""
     for following in tuple(turn.state.following.values()):
         updated = _landed(following, report)
-        turn.change(following=turn.state.following.put(following.epoch, updated))
+        if updated is not following:  # most reports say what is known already
+            turn.change(following=turn.state.following.put(following.epoch, updated))
     conclude(turn)
 
 
@@ -196,8 +197,11 @@ def _is_awaited(following: Following, agent: AgentId) -> bool:
 
 
 def _finished(turn: Turn, following: Following) -> tuple[OutcomeKind, str]:
-    """Live only if everybody behind was named by the operator; a COUNT names nobody (H7)."""
-    behind = _behind(turn, following)
+    """Live only if everybody behind was named by the operator; a COUNT names nobody (H7).
+
+    A rollback that went over somebody's head is partial, however soon that agent followed (P5).
+    """
+    behind = _behind(turn, following) or following.decision.absent
     if not behind:
         return OutcomeKind.LIVE, ""
     return OutcomeKind.PARTIAL, f"behind: {', '.join(behind)}"

@@ -50,13 +50,13 @@ CLOCK_SAMPLES = 16
 """Exchanges that an agent's clock bound is taken from."""
 
 DRIFT_PPM = 500
-"""Quartz drifts 78 ppm at the median and rarely above 500 (facts.md section 4)."""
+"""Quartz drifts 78 ppm at the median and rarely above 500."""
 
 RETRANSMISSION_ROOM_NS = 1300 * MS
-"""Room in G for two TCP retransmissions (facts.md section 4)."""
+"""Room in G for two TCP retransmissions."""
 
 KERNEL_BOUND_FLOOR_NS = 10 * MS
-"""A kernel's bound below this is not believed without chrony (protocol-rationale H16)."""
+"""A kernel's bound below this is not believed without chrony (H16)."""
 
 
 @frozen(kw_only=True)
@@ -99,7 +99,10 @@ class Timing:
 
     @property
     def failover_ns(self) -> int:
-        """F, the worst failover: two lease times, two elections, 1.5 s (facts.md section 1)."""
+        """F, the worst failover: two lease times, two elections, 1.5 s.
+
+        Measured with three members whose leader dies just before the holder of the lease does.
+        """
         return 2 * self.lease_ttl_ns + 2 * self.election_ns + 1500 * MS
 
     @property

@@ -5,7 +5,7 @@ Up (agent to leader): :class:`Vote`, :class:`Report`.
 
 A decision has no message of its own: a :class:`Sync` carries the head, and agents are driven by
 the head's level, not by edges, so that a decision lost, repeated or overtaken is one case
-(protocol-rationale H9, H19). An acknowledgement is a report whose ``live_at_ns`` is set.
+(H9, H19). An acknowledgement is a report whose ``live_at_ns`` is set.
 """
 
 from __future__ import annotations

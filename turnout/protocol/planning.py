@@ -3,7 +3,7 @@
 A pure question to the state with four answers: a :class:`Plan` (the next table and who is asked),
 a :class:`Noop`, a :class:`Need` (of decisions or tables that are not in memory: read them, then
 ask again) or a ``Refused`` that names what to do. The rules are DESIGN.md section 5, step 1 and
-"Rollback"; their stories are protocol-rationale H7, H10, P1 and P12.
+"Rollback"; their stories are H7, H10, P1 and P12.
 """
 
 from __future__ import annotations
@@ -233,9 +233,10 @@ def _newest_change(state: CoordinatorState, head: Head, request: Request) -> Epo
             return needed
         decision = state.library[epoch]
         then = state.tables[decision.head.digest].table
-        base = state.tables.get(decision.head.base)
+        held = state.tables.get(decision.head.base)
+        before = held.table if held else RoutingTable()
         name = request.service or ""
-        if request.service is None or base is None or _differs(name, base.table, then):
+        if request.service is None or before.service(name) != then.service(name):
             if decision.kind is Kind.ROLLBACK:
                 text = (
                     f"epoch {epoch} already rolled it back; "
@@ -245,10 +246,6 @@ def _newest_change(state: CoordinatorState, head: Head, request: Request) -> Epo
             return epoch
         epoch = decision.head.base_epoch
     return Refused(code="unknown-service", text=f"no epoch ever changed '{request.service}'")
-
-
-def _differs(name: str, before: RoutingTable, after: RoutingTable) -> bool:
-    return before.service(name) != after.service(name)
 
 
 def _needed_to_undo(state: CoordinatorState, head: Head, undo: Epoch) -> Need | None:

@@ -207,7 +207,7 @@ class RequestRecord:
 
 @frozen(kw_only=True)
 class RequiredSet:
-    """The agents asked, as the intent stores them (protocol-rationale H26).
+    """The agents asked, as the intent stores them (H26).
 
     Recomputed from ``agents/`` and ``standing`` as they stood at the intent's own revision.
 

@@ -2,7 +2,7 @@
 
 A table is immutable, complete and named by its digest, the SHA-256 of its canonical bytes; the
 epoch is not part of them, so that a rollback to an earlier table is recognised as that table
-(protocol-rationale H2). Only whole tables are published, and only consistent ones:
+(H2). Only whole tables are published, and only consistent ones:
 :func:`inconsistencies` names every fault, at request time, at prepare and after decoding
 (the idea is go-control-plane's ``Snapshot.Consistent``).
 """

@@ -4,7 +4,7 @@ An agent dials out, to one coordinator replica after another in the order of its
 takes it as the leader (DESIGN.md section 3). The rules:
 
 1. *A redirect is followed once*, then the list is tried in turn: two replicas that each take the
-   other for the leader must not keep an agent busy (protocol-rationale H17).
+   other for the leader must not keep an agent busy (H17).
 2. *Silence is not patience's business.* A leader proves itself in every message down. A stream that
    carries no proof for ``silence`` belongs to nobody who could decide: a leader cut off from the
    store, or a connection that is dead and does not know it. The next replica is tried.

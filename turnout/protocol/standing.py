@@ -37,7 +37,8 @@ def is_free(turn: Turn) -> bool:
     An accept waits for that too: it is guarded by the standing that its required set is of.
     """
     state = turn.state
-    return state.role is Role.LEADING and state.attempt is None and not writes_standing(turn)
+    settled = state.role is Role.LEADING and not state.doubtful
+    return settled and state.attempt is None and not writes_standing(turn)
 
 
 def enrol(turn: Turn, event: EnrolRequested) -> None:

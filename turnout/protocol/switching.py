@@ -41,8 +41,8 @@ from turnout.protocol.records import (
 from turnout.protocol.routing import abandoned_colours, changed_services
 from turnout.protocol.signing import signed
 from turnout.protocol.storing import ACCEPT, DECIDE, transact
-from turnout.protocol.switch_phases import SwitchInput, advance_switch
 from turnout.protocol.telling import tell_prepare
+from turnout.protocol.transitions import SwitchInput, advance_switch
 from turnout.protocol.writes import accept, decide
 
 PREPARE_TIMER = "prepare"
@@ -248,6 +248,8 @@ def decide_now(
     activation: Activation | None = None,
 ) -> None:
     """Build the decision with its signed head, and send it."""
+    if turn.state.proof is not None:
+        return  # what an agent proves ends this reign: nothing is decided any more (S11)
     intent, reason = attempt.intent, reason[:MAX_TEXT]
     entry = history_entry(turn, intent.epoch, "decided", f"{verdict}: {reason}", intent=intent)
     head = evolve(turn.head, decided=intent.epoch, history=entry.digest(), signature="")

@@ -3,7 +3,8 @@
 Decisions first: what is decided reaches the agents with the head. An intent without a decision is
 prepared again under this leader's own term. Without an intent the next number is aborted before
 anything else is done, since a prepare may be out under it: so no number ever has two digests, and
-every doubt gets an answer (H3). A leader that finds no head creates it and aborts nothing.
+every doubt gets an answer (H3). The fleet is heard first, since the store may have gone back (S11).
+A leader that finds no head creates it and aborts nothing.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ from turnout.protocol.storing import (
     read,
     transact,
 )
-from turnout.protocol.switch_phases import SwitchInput, SwitchPhase, advance_switch
-from turnout.protocol.switching import abort, history_entry, prepare
+from turnout.protocol.switching import PREPARE_TIMER, abort, history_entry, prepare
 from turnout.protocol.telling import SYNC_TIMER, tell_everyone
 from turnout.protocol.transactions import Snapshot
+from turnout.protocol.transitions import SwitchInput, SwitchPhase, advance_switch
 from turnout.protocol.wire import unpack_table
 from turnout.protocol.writes import create_head, decide
 
@@ -172,7 +173,10 @@ def got_details(turn: Turn, snapshot: Snapshot) -> None:
     _follow_on(turn, snapshot, library)
     stored = snapshot.get(keys.intent(Epoch(turn.head.decided + 1)))
     if stored is None:
-        burn(turn)
+        turn.change(doubtful=True)
+        turn.arm(PREPARE_TIMER, turn.config.timing.prepare_timeout_ns)
+        lead(turn)
+        burn_if_heard(turn)
         return
     intent = decode(stored.value, Intent, limit=MAX_TABLE_BYTES)
     turn.change(continuing=intent)
@@ -267,8 +271,23 @@ def _attempt_of(snapshot: Snapshot, intent: Intent) -> Attempt:
     )
 
 
+def burn_if_heard(turn: Turn) -> None:
+    """Use the number up as soon as every good agent has reported to this leader; see :func:`burn`."""
+    state = turn.state
+    if state.doubtful and all(agent in state.connected for agent in state.fleet.good):
+        burn(turn)
+
+
 def burn(turn: Turn) -> None:
-    """Write the abort of a number that has no intent."""
+    """Write the abort of a number that has no intent, after T_prep at the latest.
+
+    Not at once: 1. The store is restored from a backup, and has lost the commit of 7. 2. A new
+    leader finds no intent for 7. 3. Before any agent could show it the signed commit, it writes the
+    abort of 7 (S2, S11).
+    """
+    if turn.state.burning is not None or turn.state.proof is not None:
+        return
+    turn.disarm(PREPARE_TIMER)
     head = turn.head
     epoch = Epoch(head.decided + 1)
     reason = "no intent at takeover: the number is used up"
@@ -302,8 +321,8 @@ def burnt(turn: Turn) -> None:
     decision = turn.state.burning
     assert decision is not None
     library = turn.state.library.put(decision.epoch, decision)
-    turn.change(burning=None, head=decision.head, library=library)
-    lead(turn)
+    turn.change(burning=None, doubtful=False, head=decision.head, library=library)
+    tell_everyone(turn)
 
 
 def lead(turn: Turn) -> None:

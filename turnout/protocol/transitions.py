@@ -69,6 +69,18 @@ class TransitionTable:
             return
         raise IllegalTransition(f"{self.name}: no way from {source} to {target} by {cause}")
 
+    def after(self, source: str, cause: str) -> str:
+        """The phase that follows, in a table whose rows leave no choice.
+
+        Raises:
+            IllegalTransition: the table has no such row.
+        """
+        targets = [t for s, c, t in self.legal if (s, c) == (source, cause)]
+        if not targets:
+            raise IllegalTransition(f"{self.name}: no way from {source} by {cause}")
+        (target,) = targets
+        return target
+
     def arrows(self) -> tuple[tuple[str, str, str], ...]:
         """Every legal (phase, causes, other phase) in the order of the phases; causes joined."""
         found = []
@@ -189,3 +201,72 @@ PROGRESS = TransitionTable(
         Row(Progress.DIVERGED, Cause.PROXY_RESTART, (*_UNDER_WAY, Progress.FLIPPING)),
     ),
 )
+
+# --- the leader's table -------------------------------------------------------------------------
+
+
+class SwitchPhase(enum.StrEnum):
+    """How far a switch is; ``deciding`` is shown to operators as ``preparing``.
+
+    Attributes:
+        PREPARING: votes are collected.
+        DECIDING: the decision is on its way to the store, and is not known to be there.
+        ABORTED: nothing has changed.
+        COMMITTED: agents flip; the outcome is open.
+        LIVE: proven everywhere.
+        DRAINING: the outcome is known; some source still has requests in flight, or an agent has
+            not said that it has none.
+        RETAINED: drained; the source is kept loaded for a rollback.
+        RELEASED: the source may be scaled down, or it is none any more: the switch was undone.
+    """
+
+    PREPARING = "preparing"
+    DECIDING = "deciding"
+    ABORTED = "aborted"
+    COMMITTED = "committed"
+    LIVE = "live"
+    DRAINING = "draining"
+    RETAINED = "retained"
+    RELEASED = "released"
+
+
+class SwitchInput(enum.StrEnum):
+    """What moves a switch on."""
+
+    DECIDE = "decide"
+    COMMIT_WON = "commit-won"
+    ABORT_WON = "abort-won"
+    ALL_LIVE = "all-live"
+    TIME_OVER = "time-over"
+    UNDONE = "undone"
+    DRAIN = "drain"
+    DRAINED = "drained"
+    RELEASE = "release"
+
+
+SWITCH = TransitionTable(
+    name="switch",
+    phases=tuple(SwitchPhase),
+    rows=(
+        Row(SwitchPhase.PREPARING, SwitchInput.DECIDE, (SwitchPhase.DECIDING,)),
+        Row(SwitchPhase.DECIDING, SwitchInput.COMMIT_WON, (SwitchPhase.COMMITTED,)),
+        Row(SwitchPhase.DECIDING, SwitchInput.ABORT_WON, (SwitchPhase.ABORTED,)),
+        Row(SwitchPhase.COMMITTED, SwitchInput.ALL_LIVE, (SwitchPhase.LIVE,)),
+        # Partial: whoever is behind drains when it has caught up.
+        Row(SwitchPhase.COMMITTED, SwitchInput.TIME_OVER, (SwitchPhase.DRAINING,)),
+        # Rolled back before it was live: its source serves, and is never released.
+        Row(SwitchPhase.COMMITTED, SwitchInput.UNDONE, (SwitchPhase.RELEASED,)),
+        Row(SwitchPhase.LIVE, SwitchInput.DRAIN, (SwitchPhase.DRAINING,)),
+        Row(SwitchPhase.DRAINING, SwitchInput.DRAINED, (SwitchPhase.RETAINED,)),
+        Row(SwitchPhase.RETAINED, SwitchInput.RELEASE, (SwitchPhase.RELEASED,)),
+    ),
+)
+
+
+def advance_switch(phase: SwitchPhase, given: SwitchInput) -> SwitchPhase:
+    """Return the phase that follows.
+
+    Raises:
+        IllegalTransition: the table has no such row.
+    """
+    return SwitchPhase(SWITCH.after(phase, given))

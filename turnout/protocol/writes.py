@@ -1,7 +1,7 @@
 """Every transaction a leader may send, with all of its guards: DESIGN.md section 4's table.
 
 Nothing else writes. Each builder's docstring says which guard keeps out what; the scenario that
-made the guard necessary is named by its number in the protocol's rationale. ``LOST`` answers bring
+made the guard necessary is named by its number. ``LOST`` answers bring
 the guarded keys as they stood, so that a lost race is understood in the same round trip.
 """
 

@@ -43,8 +43,8 @@ class SystemClock:
     def now(self) -> Instant:
         """All clocks, read together.
 
-        The process may be put aside between two readings, for 300 ms on a busy virtual machine
-        (facts.md section 4): what passed meanwhile is added to the wall clock's bound.
+        The process may be put aside between two readings, for 300 ms on a busy virtual machine:
+        what passed meanwhile is added to the wall clock's bound.
         """
         monotonic_ns = self._readings.monotonic_ns()
         wall_ns = self._readings.wall_ns()

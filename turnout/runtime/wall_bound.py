@@ -3,7 +3,7 @@
 chrony's root distance, if chrony answers; else the kernel's ``maxerror``, if the kernel does not
 say itself that the clock is unsynchronised; else nobody knows. The kernel is not believed below a
 floor: systemd-timesyncd tells it "synchronised, error 0" while it still slews an offset of up to
-0.4 s away (``timesyncd-manager.c``, ``manager_adjust_clock``; protocol-rationale H16).
+0.4 s away (``timesyncd-manager.c``, ``manager_adjust_clock``; H16).
 
 Nothing here is needed for safety: a bound narrows the instant at which edges flip together.
 """

@@ -13,9 +13,14 @@ Abstractions, each of which only adds behaviour:
 - a crash loses all but disk and proxy. Between two effects of one step nothing can observe a host
   but its own disk, so crashes are placed after each durable effect and nowhere else.
 
-Two reductions: reads are answered in the step that asks, since reading later is the same as asking
-later; and a leader that has been superseded hears votes, but no reports: all that it still writes
-loses, and no report adds to what it can say.
+Three reductions:
+
+- reads are answered in the step that asks: reading later is the same as asking later;
+- a leader that has been superseded hears agents and deadlines no more: all that it would write from
+  then on loses (S4 judges every write that wins), so nobody could tell that it heard them. What it
+  sent before may still take effect, it hears the store's answers, repeats what was not answered,
+  and takes requests, whose prepares go out;
+- once it has nothing under way and no request is left, what it still remembers is forgotten.
 """
 
 from __future__ import annotations
@@ -155,8 +160,9 @@ class Space:
         self.budgets: Interned[Budget] = Interned()
         self._agent_steps: dict[Hashable, list[tuple[int, int]]] = {}
         self._replica_steps: dict[Hashable, tuple[int, tuple[CoordinatorEffect, ...]]] = {}
+        self._nobody = self.states(CoordinatorState())
         self._deaf_agents: dict[tuple[int, int], int] = {}
-        self._deaf_replicas: dict[tuple[int, int, bool], int] = {}
+        self._deaf_replicas: dict[tuple[int, int], int] = {}
 
     # --- the network -------------------------------------------------------------------------
 
@@ -279,11 +285,29 @@ class Space:
 
     def successors(self, world: World) -> Iterator[tuple[str, World]]:
         """Every world one step away, with the step's name."""
-        yield from self._deliveries(world)
-        yield from self._agents_alone(world)
-        yield from self._replicas_alone(world)
-        yield from self._calls(world)
-        yield from self._faults(world)
+        for kind in (
+            self._deliveries,
+            self._agents_alone,
+            self._replicas_alone,
+            self._calls,
+            self._faults,
+        ):
+            for name, after in kind(world):
+                yield name, self._retired(after)
+
+    def _retired(self, world: World) -> World:
+        """Forget what superseded leaders remember that can act no more."""
+        store, states, agents, net, calls, budget = world
+        if self.budgets[budget].requests:
+            return world
+        busy = {self.calls[number].replica for number in calls}
+        kept = tuple(
+            self._nobody
+            if replica not in busy and self._is_superseded(store, self.states[state])
+            else state
+            for replica, state in enumerate(states)
+        )
+        return store, kept, agents, net, calls, budget
 
     def _deliveries(self, world: World) -> Iterator[tuple[str, World]]:
         """Every delivery that changes something; what falls on deaf ears is remembered."""
@@ -301,18 +325,18 @@ class Space:
                     deaf |= 1 << number
             self._deaf_agents[agent, node] = deaf
         for replica, state in enumerate(states):
-            if self.states[state].role is Role.LEADING:
+            known = self.states[state]
+            if known.role is Role.LEADING and not self._is_superseded(world[0], known):
                 yield from self._deliveries_to(world, replica, state)
 
     def _deliveries_to(
         self, world: World, replica: int, number: int
     ) -> Iterator[tuple[str, World]]:
         state = self.states[number]
-        superseded = self._is_superseded(world[0], state)
-        deaf = self._deaf_replicas.get((replica, number, superseded), 0)
+        deaf = self._deaf_replicas.get((replica, number), 0)
         for parcel_number, parcel in self.in_network(world[3] & ~deaf):
             message = parcel.message
-            if parcel.to >= 0 or (superseded and isinstance(message, Report)):
+            if parcel.to >= 0:
                 deaf |= 1 << parcel_number
                 continue
             assert isinstance(message, Vote | Report)
@@ -323,11 +347,11 @@ class Space:
             else:
                 after = self.replica_step(world, replica, event)
                 yield f"deliver {parcel_number} to {replica}", after
-        self._deaf_replicas[replica, number, superseded] = deaf
+        self._deaf_replicas[replica, number] = deaf
 
     def _is_superseded(self, store: int, state: CoordinatorState) -> bool:
-        leader = self.stores[store].items[keys.LEADER]
-        return leader.create_revision != state.term
+        leader = self.stores[store].items.get(keys.LEADER)
+        return leader is not None and leader.create_revision != state.term
 
     def _agent(
         self, world: World, agent: int, node: int, given: Input, budget: int | None = None
@@ -359,7 +383,8 @@ class Space:
         budget = self.budgets[world[5]]
         for replica, number in enumerate(world[1]):
             state = self.states[number]
-            for timer in REPLICA_TIMERS:
+            superseded = self._is_superseded(world[0], state)
+            for timer in ("store",) if superseded else REPLICA_TIMERS:
                 if state.timers.armed(timer):
                     yield f"{timer} at {replica}", self.replica_step(world, replica, WAKE, timer)
             if state.role is Role.LEADING and budget.requests:
