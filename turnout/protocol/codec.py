@@ -78,10 +78,12 @@ def make_converter() -> Converter:
 
 converter = make_converter()
 
+_encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def canonical_json(plain: object) -> bytes:
     """Encode dicts, lists, strings, whole numbers, booleans and None canonically."""
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encoder.encode(plain).encode()
 
 
 def canonical_bytes(value: object) -> bytes:

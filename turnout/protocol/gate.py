@@ -35,7 +35,7 @@ def admit_from_agent(
     entry = state.fleet.agents.get(message.agent)
     if entry is None:
         return Suspicion.STRANGER
-    if not is_signed_by(message, entry.public_key, verifier):
+    if not verifier.verify(entry.public_key, message.payload, message.signature):
         return Suspicion.SIGNATURE
     if isinstance(message, Vote):
         return _admit_vote(message, state, entry)

@@ -83,9 +83,7 @@ def follow(turn: Turn, following: Following) -> None:
     if following.outcome is None:
         turn.arm(LIVE_TIMER, _live_delay_ns(turn, following))
     for agent in turn.state.connected:
-        report = turn.state.reports.get(agent)
-        if report is not None:
-            land(turn, report)
+        land(turn, turn.state.reports[agent])
     conclude(turn)
 
 
@@ -222,10 +220,11 @@ def _behind(turn: Turn, following: Following) -> tuple[AgentId, ...]:
 def time_is_up(turn: Turn) -> None:
     """T_live of the newest commit is over: whoever is not live is a laggard."""
     following = turn.state.newest
-    if following is not None and following.outcome is None:
-        following = evolve(following, overdue=True)
-        turn.change(following=turn.state.following.put(following.epoch, following))
-        conclude(turn)
+    assert following is not None
+    assert following.outcome is None
+    following = evolve(following, overdue=True)
+    turn.change(following=turn.state.following.put(following.epoch, following))
+    conclude(turn)
 
 
 def _write_outcome(turn: Turn, following: Following, kind: OutcomeKind, reason: str) -> None:

@@ -11,6 +11,7 @@ the head's level, not by edges, so that a decision lost, repeated or overtaken i
 from __future__ import annotations
 
 import enum
+from functools import cached_property
 from typing import TypeAlias
 
 from attrs import frozen
@@ -37,6 +38,7 @@ from turnout.protocol.records import (
     SignedTable,
 )
 from turnout.protocol.routing import Colour
+from turnout.protocol.signing import payload_of
 
 
 class No(enum.StrEnum):
@@ -128,6 +130,11 @@ class Vote:
     bound_ns: int | None = None
     signature: str = ""
 
+    @cached_property
+    def payload(self) -> bytes:
+        """What is signed: worked out once, though the leader's door and its machine both ask."""
+        return payload_of(self)
+
 
 class Progress(enum.StrEnum):
     """How far an agent is with the newest commit it has journalled."""
@@ -184,6 +191,11 @@ class Report:
     tables: tuple[Digest, ...] = ()
     sent_ns: MonotonicNs = MonotonicNs(0)
     signature: str = ""
+
+    @cached_property
+    def payload(self) -> bytes:
+        """What is signed: worked out once, though the leader's door and its machine both ask."""
+        return payload_of(self)
 
     @property
     def committed_epoch(self) -> Epoch:

@@ -7,6 +7,8 @@ the answer that its first use got.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from attrs import evolve
 
 from turnout.protocol import keys, landing, standing, switching, takeover
@@ -176,6 +178,8 @@ def _begin(turn: Turn, event: QueuedRequest) -> None:
             standing.enrol(turn, event)
         case RemoveRequested():
             standing.remove(turn, event)
+        case _ as never:
+            assert_never(never)
 
 
 def _consider_request(turn: Turn, event: Requested) -> None:
@@ -193,7 +197,7 @@ def _consider_request(turn: Turn, event: Requested) -> None:
     elif isinstance(answer, Noop):
         turn.change(looking_up=event)
         read(turn, CONFIRM, keys.LEADER)
-    elif isinstance(answer, Need):
+    else:
         turn.change(looking_up=event)
         wanted = [keys.decision(epoch) for epoch in answer.decisions]
         read(turn, LOOKUP, *wanted, *(keys.table(digest) for digest in answer.tables))

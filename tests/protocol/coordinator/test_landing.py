@@ -1,0 +1,370 @@
+"""Live, outcome, rollback by itself, drain, retain, release."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from tests.protocol.coordinator.bench import (
+    AGENTS,
+    FIRST,
+    Bench,
+    apply,
+    next_leader,
+    of,
+    reconnect,
+    rollback,
+    settled,
+    switch,
+    switched,
+    told,
+)
+from turnout.protocol import keys
+from turnout.protocol.clock import SECOND
+from turnout.protocol.effects import Done, Transact
+from turnout.protocol.events import (
+    AgentGone,
+    ExcludeRequested,
+    RemoveRequested,
+    WaiveRequested,
+)
+from turnout.protocol.identifiers import AgentId, Epoch, Region
+from turnout.protocol.messages import DrainStatus, No, Progress, Sync
+from turnout.protocol.records import Mode, OutcomeKind, Prepared, Status
+from turnout.protocol.routing import Colour, OnFailure, RoutingTable
+from turnout.protocol.transitions import SwitchPhase
+
+
+def committed(**changes: object) -> Bench:
+    """Epoch 2 is committed, and nobody is live yet."""
+    bench = settled()
+    bench.ask(switch("k", Colour.GREEN, **changes))
+    bench.all_say_yes()
+    return bench
+
+
+def kind(bench: Bench, epoch: int) -> OutcomeKind | None:
+    outcome = bench.outcome(epoch)
+    return outcome.outcome if outcome else None
+
+
+def test_outcome_is_live_when_everybody_proved_it_and_is_measured_at_the_agents() -> None:
+    bench = committed()
+    bench.hear("a0", 2)
+    bench.hear("a1", 2)
+    assert kind(bench, 2) is None
+    bench.now_ns += 2 * SECOND
+    bench.hear("a2", 2, bound_ns=7)
+    outcome = bench.outcome(2)
+    assert outcome is not None
+    assert outcome.outcome is OutcomeKind.LIVE
+    assert (outcome.elapsed_ns, outcome.skew_ns, outcome.bound_ns) == (2 * SECOND, 2 * SECOND, 7)
+    assert outcome.sla_met
+
+
+def test_report_that_says_again_what_it_said_changes_nothing() -> None:
+    bench = committed()
+    bench.hear("a0", 2)
+    first = bench.state.following[Epoch(2)].live[AgentId("a0")]
+    bench.now_ns += SECOND
+    bench.hear("a0", 2)
+    assert bench.state.following[Epoch(2)].live[AgentId("a0")] == first
+
+
+def test_t_live_over_names_the_laggards_and_marks_them_stale() -> None:
+    bench = committed()
+    bench.hear("a0", 2)
+    bench.wait(6 * SECOND)
+    outcome = bench.outcome(2)
+    assert outcome is not None
+    assert outcome.outcome is OutcomeKind.PARTIAL
+    assert [(lag.agent, lag.reason) for lag in outcome.laggards] == [
+        ("a1", "unconfirmed: not heard in time"),
+        ("a2", "unconfirmed: not heard in time"),
+    ]
+    assert bench.state.fleet.with_status(Status.STALE) == ("a1", "a2")
+    assert bench.state.fleet.revision == bench.store.items[keys.STANDING].mod_revision
+    bench.hear("a1", 2)
+    bench.hear("a2", 2)
+    assert bench.state.fleet.good == ("a0", "a1", "a2")
+
+
+def test_t_live_of_a_scheduled_commit_is_counted_from_its_instant() -> None:
+    bench = committed(activation=Mode.SCHEDULED)
+    g_ns = bench.decision(2).head.activation.g_ns
+    bench.wait(5 * SECOND + g_ns - 1)
+    assert kind(bench, 2) is None
+    bench.wait(1)
+    assert kind(bench, 2) is OutcomeKind.PARTIAL
+
+
+def test_agent_passed_over_by_name_leaves_the_outcome_live_and_by_count_does_not() -> None:
+    for option, expected in (
+        ({"allow_stale": (AgentId("a1"),)}, OutcomeKind.LIVE),
+        ({"allow_stale_count": 1}, OutcomeKind.PARTIAL),
+    ):
+        bench = settled()
+        bench.hear("a1", 1, opened=True, journal_id="another", live_at_ns=None)
+        assert bench.state.fleet.status(AgentId("a1")) is Status.STALE
+        bench.ask(switch("k", Colour.GREEN, **option))
+        bench.all_say_yes()
+        bench.hear("a0", 2)
+        bench.hear("a2", 2)
+        assert kind(bench, 2) is expected
+
+
+def test_agent_that_is_removed_or_excluded_is_waited_for_no_longer() -> None:
+    for event in (
+        RemoveRequested(ticket=0, agent=AgentId("a2"), actor="op"),
+        ExcludeRequested(ticket=0, region=Region("us"), actor="op", reason="works"),
+    ):
+        bench = committed()
+        bench.hear("a0", 2)
+        bench.hear("a1", 2)
+        bench.give(event)
+        assert kind(bench, 2) is OutcomeKind.LIVE
+
+
+def test_outcome_that_marks_agents_waits_for_another_change_of_standing() -> None:
+    bench = committed()
+    bench.hold = ("remove",)
+    bench.give(RemoveRequested(ticket=bench.ticket(), agent=AgentId("a0"), actor="op"))
+    bench.wait(6 * SECOND)
+    assert kind(bench, 2) is None
+    bench.release()
+    assert kind(bench, 2) is OutcomeKind.PARTIAL
+    assert bench.state.fleet.with_status(Status.STALE) == ("a1", "a2")
+    assert "a0" not in bench.state.fleet.agents
+
+
+def test_outcome_that_marks_agents_waits_for_an_open_rollback_and_is_rolled_back() -> None:
+    bench = committed()
+    bench.ask(rollback())
+    bench.vote("a0")
+    bench.wait(SECOND)
+    bench.now_ns += 5 * SECOND
+    bench.hear("a0", 2)
+    bench.wait(0)
+    assert kind(bench, 2) is OutcomeKind.ROLLED_BACK
+    assert kind(bench, 3) is None
+    assert Epoch(2) not in bench.state.following
+
+
+def test_t_live_of_the_rollback_is_not_taken_for_that_of_the_commit_before() -> None:
+    """1. 7 has no outcome. 2. 8 undoes it. 3. The deadline armed by 8 must not be spent on 7."""
+    bench = committed()
+    bench.hold = ("outcome",)
+    bench.ask(rollback())
+    bench.all_say_yes()
+    bench.hear("a0", 3)
+    bench.wait(6 * SECOND)
+    bench.release()
+    assert kind(bench, 2) is OutcomeKind.ROLLED_BACK
+    assert kind(bench, 3) is OutcomeKind.PARTIAL
+
+
+def test_next_request_waits_until_what_was_undone_has_its_outcome() -> None:
+    bench = committed()
+    bench.hold = ("outcome",)
+    bench.ask(rollback())
+    bench.all_say_yes()
+    assert bench.ask(rollback("again", undo=3)) is None
+    assert bench.state.attempt is None
+    bench.release()
+    assert bench.state.attempt is not None
+
+
+# --- a proxy refuses the flip -------------------------------------------------------------------
+
+
+def diverge(bench: Bench, agent: str, epoch: int) -> None:
+    bench.hear(
+        agent,
+        epoch,
+        active=bench.state.reports[AgentId(agent)].active,
+        live_at_ns=None,
+        progress=Progress.DIVERGED,
+        reason="no such cluster",
+    )
+
+
+def test_refusal_at_the_flip_rolls_back_by_itself_once() -> None:
+    bench = committed()
+    diverge(bench, "a2", 2)
+    attempt = bench.state.attempt
+    assert attempt is not None
+    assert (attempt.intent.request.key, attempt.intent.request.undo) == ("undo/2", 2)
+    assert "no such cluster" in attempt.intent.request.reason
+    for agent in AGENTS:
+        bench.vote(agent, No.REFUSED)
+    assert bench.decision(3).verdict == "abort"
+    diverge(bench, "a2", 2)
+    assert bench.state.attempt is None, "a rollback's own failure is hold"
+    bench.wait(6 * SECOND)
+    outcome = bench.outcome(2)
+    assert outcome is not None
+    assert "diverged: no such cluster" in [lag.reason for lag in outcome.laggards]
+
+
+def test_refusal_waits_once_while_the_fleet_changes() -> None:
+    bench = committed()
+    bench.hold = ("remove",)
+    bench.give(RemoveRequested(ticket=bench.ticket(), agent=AgentId("a0"), actor="op"))
+    diverge(bench, "a2", 2)
+    diverge(bench, "a1", 2)
+    assert len(bench.state.waiting) == 1
+    bench.release()
+    assert bench.state.attempt is not None
+
+
+def test_refusal_is_held_where_it_must_be() -> None:
+    first = settled()
+    (service,) = FIRST.services
+    held = RoutingTable(services=(evolve(service, on_failure=OnFailure.HOLD),))
+    first.ask(apply("hold", held))
+    first.all_say_yes()
+    diverge(first, "a2", 2)
+    assert first.state.attempt is None
+    final = committed(point_of_no_return="data")
+    diverge(final, "a2", 2)
+    assert final.state.attempt is None
+    undone = switched()
+    undone.ask(rollback())
+    undone.all_say_yes()
+    diverge(undone, "a2", 3)
+    assert undone.state.attempt is None
+
+
+def test_refusal_of_the_first_table_is_held() -> None:
+    bench = settled()
+    following = bench.state.following[Epoch(1)]
+    bench.state = evolve(
+        bench.state,
+        following=bench.state.following.put(
+            Epoch(1), evolve(following, outcome=None, phase=SwitchPhase.COMMITTED, live=type(following.live)())
+        ),
+    )  # fmt: skip
+    diverge(bench, "a0", 1)
+    assert bench.state.attempt is None
+
+
+def test_refusal_by_an_agent_that_was_not_asked_moves_nobody_else() -> None:
+    bench = settled()
+    bench.hear("a1", 1, opened=True, journal_id="another", live_at_ns=None)
+    bench.ask(switch(allow_stale_count=1))
+    bench.all_say_yes()
+    bench.hear(
+        "a1", 2, journal_id="another", live_at_ns=None, progress=Progress.DIVERGED, reason="no"
+    )
+    assert bench.state.attempt is None
+
+
+def test_agent_that_diverged_and_came_round_is_live() -> None:
+    bench = committed(point_of_no_return="data")
+    diverge(bench, "a2", 2)
+    bench.all_live(2)
+    assert kind(bench, 2) is OutcomeKind.LIVE
+    assert not bench.state.following[Epoch(2)].diverged
+
+
+# --- drain, retain, release ---------------------------------------------------------------------
+
+BLUE_DRAINS = DrainStatus(
+    epoch=Epoch(2), service=FIRST.services[0].name, colour=Colour.BLUE, in_flight=3
+)
+
+
+def test_source_is_released_after_everybody_drained_and_retain() -> None:
+    bench = committed()
+    bench.hear("a0", 2, drains=(BLUE_DRAINS,))
+    bench.hear("a1", 2)
+    bench.hear("a2", 2)
+    assert bench.state.following[Epoch(2)].phase is SwitchPhase.DRAINING
+    bench.hear("a0", 2, drains=(evolve(BLUE_DRAINS, ended="empty"),))
+    assert bench.state.following[Epoch(2)].phase is SwitchPhase.RETAINED
+    bench.wait(3599 * SECOND)
+    assert keys.released(Epoch(2)) not in bench.store.items
+    bench.wait(SECOND)
+    assert keys.released(Epoch(2)) in bench.store.items
+    assert Epoch(2) not in bench.state.following
+
+
+def test_release_under_way_is_not_sent_twice() -> None:
+    bench = switched()
+    bench.hold = ("release",)
+    bench.wait(3601 * SECOND)
+    bench.hear("a0", 2)
+    assert len([h for h in bench.held if h.operation.epoch == 2]) == 1
+    bench.release()
+    assert keys.released(Epoch(2)) in bench.store.items
+
+
+def test_source_is_not_released_while_an_excluded_agent_has_not_confirmed() -> None:
+    bench = settled()
+    bench.give(ExcludeRequested(ticket=0, region=Region("us"), actor="", reason="works"))
+    bench.ask(switch())
+    bench.all_say_yes()
+    bench.hear("a0", 2)
+    bench.hear("a1", 2)
+    bench.wait(7200 * SECOND)
+    assert keys.released(Epoch(2)) not in bench.store.items
+    event = WaiveRequested(
+        ticket=bench.ticket(), epoch=Epoch(2), agent=AgentId("a2"), actor="op", reason="burnt"
+    )
+    assert bench.administer(event) == Done(text="waived a2 for epoch 2")
+    assert keys.released(Epoch(2)) in bench.store.items
+
+
+def test_source_that_serves_again_is_never_released() -> None:
+    bench = switched()
+    bench.ask(rollback())
+    bench.all_say_yes()
+    bench.all_live(3)
+    bench.wait(4000 * SECOND)
+    assert keys.released(Epoch(2)) not in bench.store.items
+    assert keys.released(Epoch(3)) in bench.store.items
+    after = next_leader(bench)
+    after.elect()
+    reconnect(after, 3)
+    after.wait(4000 * SECOND)
+    assert keys.released(Epoch(2)) not in after.store.items
+
+
+def test_source_is_retained_across_a_takeover() -> None:
+    """A new leader that holds none of an older switch's tables must not take retain for 0."""
+    bench = switched()
+    (service,) = bench.state.tables[bench.state.head.digest].table.services  # type: ignore[union-attr]
+    for number in (3, 4):
+        changed = evolve(service, drain_timeout_ms=number)
+        bench.ask(apply(f"k{number}", RoutingTable(services=(changed,))))
+        bench.all_say_yes()
+        bench.all_live(number)
+    after = next_leader(bench)
+    after.elect()
+    reconnect(after, 4)
+    assert after.state.following[Epoch(2)].phase is SwitchPhase.RETAINED
+    assert keys.released(Epoch(2)) not in after.store.items
+    after.wait(3601 * SECOND)
+    assert keys.released(Epoch(2)) in after.store.items
+
+
+def test_the_earliest_of_two_retentions_ends_first() -> None:
+    bench = switched()
+    bench.now_ns += 1000 * SECOND
+    (service,) = bench.state.tables[bench.state.head.digest].table.services  # type: ignore[union-attr]
+    bench.ask(apply("k3", RoutingTable(services=(evolve(service, retain_ms=10**9),))))
+    bench.all_say_yes()
+    bench.all_live(3)
+    bench.wait(2601 * SECOND)
+    assert keys.released(Epoch(2)) in bench.store.items
+    assert keys.released(Epoch(3)) not in bench.store.items
+
+
+def test_agent_gone_is_told_nothing() -> None:
+    bench = switched()
+    bench.give(AgentGone(agent=AgentId("a2")))
+    behind = Prepared(epoch=Epoch(2), digest=FIRST.digest, term=bench.state.term)
+    assert not bench.hear("a2", 2, prepared=behind)
+    bench.wait(SECOND)
+    assert not told(bench.effects, "a2")
+    assert [m for m in told(bench.effects, "a0") if isinstance(m, Sync)]
+    assert not of(bench.effects, Transact)

@@ -1,0 +1,592 @@
+"""A small cluster in virtual time: both machines, real journal bytes, real guarded transactions.
+
+Mutable, so that a test reads as a story: two coordinators, three agents, a store, a wire. All that
+happens has a moment on one true clock; every node has clocks of its own. What the weather may do:
+lose, repeat, reorder and delay messages; lose the store's replies, or let its writes take effect
+after everybody has given them up; and a node may die between any two effects of a step. After each
+step the whole is judged, with ghosts (``turnout.protocol.invariants``).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+from attrs import evolve
+
+from tests.protocol.fabric_nodes import Clock, Edge, Link, Replica, Trace, WatchfulHost
+from tests.protocol.fabric_operators import Operators, Wish
+from tests.protocol.fabric_weather import CALM
+from tests.protocol.fabric_witness import Witness
+from tests.protocol.fake_store import FakeStore
+from tests.protocol.nodes import TIMING, AgentNode
+from turnout.protocol import keys
+from turnout.protocol.clock import MS, SECOND
+from turnout.protocol.coordinator_state import CoordinatorState
+from turnout.protocol.effects import (
+    Activate,
+    CoordinatorEffect,
+    Prove,
+    Read,
+    Reply,
+    Stage,
+    StepDown,
+    Tell,
+    Transact,
+)
+from turnout.protocol.events import (
+    AgentEvent,
+    AgentGone,
+    CoordinatorEvent,
+    Deposed,
+    Elected,
+    FromAgent,
+    FromLeader,
+    InFlight,
+    LinkDown,
+    LinkUp,
+    ReadDone,
+    Refusal,
+    Requested,
+    Transacted,
+    Wake,
+)
+from turnout.protocol.identifiers import AgentId, Region, ReplicaId, ServiceName, Term
+from turnout.protocol.limits import Timing
+from turnout.protocol.messages import Down, No, Receipt, Report, Up
+from turnout.protocol.records import Request
+from turnout.protocol.routing import Colour
+from turnout.protocol.transactions import Lost, Unknown, Won
+
+WHOLE = 1_000_000_000
+"""More effects than any step has."""
+
+
+class Fabric:
+    """The cluster."""
+
+    def __init__(
+        self,
+        store: FakeStore,
+        agents: Iterable[AgentNode],
+        *,
+        seed: int = 0,
+        timing: Timing = TIMING,
+        replicas: int = 2,
+    ) -> None:
+        self.now_ns = 0
+        self.random = random.Random(seed)
+        self.weather = CALM
+        self.store = store
+        self.timing = timing
+        self.trace: Trace | None = None
+        self.replicas = {
+            name: Replica.make(name, timing, clock=Clock(offset_ns=(i + 3) * 1000 * SECOND))
+            for i, name in enumerate(ReplicaId(f"r{i}") for i in range(replicas))
+        }
+        self.edges: dict[AgentId, Edge] = {}
+        self.witness = Witness()
+        self.holder: ReplicaId | None = None
+        self.lapsed = False
+        self.operators = Operators(self)
+        self.held: Callable[[AgentId, Up | Down], bool] | None = None
+        self.box: list[Callable[[], None]] = []
+        self.late_writes: list[Callable[[], None]] = []
+        self.fate: Callable[[Transact], str] | None = None
+        self._links = itertools.count(1)
+        self._order = itertools.count()
+        self._agenda: list[tuple[int, int, Callable[[], None]]] = []
+        for node in agents:
+            self._add(node)
+        for edge in self.edges.values():
+            self.boot(edge)
+
+    # --- time --------------------------------------------------------------------------------
+
+    def after(self, delay_ns: int, act: Callable[[], None]) -> None:
+        """Do this later."""
+        heapq.heappush(self._agenda, (self.now_ns + max(0, delay_ns), next(self._order), act))
+
+    def run_for(self, ns: int) -> None:
+        """Let time pass."""
+        self.run_until(lambda: False, ns)
+
+    def run_until(self, done: Callable[[], bool], limit_ns: int) -> bool:
+        """Let time pass until something holds, at most so long; return whether it does."""
+        end = self.now_ns + limit_ns
+        while not done():
+            if not self._agenda or self._agenda[0][0] > end:
+                self.now_ns = end
+                return done()
+            self.now_ns, _, act = heapq.heappop(self._agenda)
+            act()
+        return True
+
+    def _between(self, span: tuple[int, int]) -> int:
+        return span[0] if span[0] == span[1] else self.random.randint(*span)
+
+    def _chance(self, share: float) -> bool:
+        return share > 0 and self.random.random() < share
+
+    # --- agents ------------------------------------------------------------------------------
+
+    def add_agent(self, agent: AgentId, region: Region) -> Edge:
+        """Put another agent beside a fresh proxy."""
+        edge = self._add(AgentNode(agent=agent, region=region))
+        self.boot(edge)
+        return edge
+
+    def _add(self, node: AgentNode) -> Edge:
+        host = WatchfulHost(node.agent, node.region, self.timing)
+        clock = Clock(offset_ns=(len(self.edges) + 20) * 1000 * SECOND)
+        edge = self.edges[node.agent] = Edge(host=host, node=node, clock=clock)
+        return edge
+
+    def boot(self, edge: Edge, *, proxy_too: bool = False) -> None:
+        """Kill the agent, if it lives, and start it from its disk; then it looks for a leader."""
+        self._hang_up(edge, "died")
+        before = edge.node
+        edge.alive, edge.life = True, edge.life + 1
+        edge.node, _ = edge.host.restart(
+            before, proxy_too=proxy_too, link=False, now=edge.clock.now(self.now_ns)
+        )
+        self._stepped(edge, before, ())
+        self._dial_later(edge, 10 * MS)
+
+    def kill(self, edge: Edge) -> None:
+        """The agent dies; its proxy goes on."""
+        self._hang_up(edge, "died")
+        edge.alive, edge.life = False, edge.life + 1
+        edge.node = evolve(edge.node, operations=())
+
+    def tell_agent(self, edge: Edge, event: AgentEvent) -> None:
+        """One step of an agent, cut short where it is to die before its last effects."""
+        if not edge.alive:
+            return
+        now, before, doomed = edge.clock.now(self.now_ns), edge.node, edge.dies_after
+        count = WHOLE if doomed is None else edge.host.count_effects(before, event, now)
+        if doomed is not None and count > doomed:
+            edge.dies_after = None
+            edge.node, sent = edge.host.step(before, event, now, effects=doomed)
+            self._stepped(edge, before, sent)
+            self.say(f"{edge.node.agent} dies after {doomed} of {count} effects")
+            self.kill(edge)
+            return
+        edge.node, sent = edge.host.step(before, event, now)
+        self._stepped(edge, before, sent)
+
+    def _stepped(self, edge: Edge, before: AgentNode, sent: tuple[Up, ...]) -> None:
+        if self.trace is not None:
+            self.trace.journal(edge, before)
+        known = {id(operation) for operation in before.operations}
+        for operation in edge.node.operations:
+            if id(operation) not in known:
+                self._work(edge, operation)
+        for service, colour in edge.host.take_watched():
+            self._count(edge, service, colour)
+        for message in sent:
+            self._send_up(edge, message)
+        self._arm(edge, lambda: self.tell_agent(edge, Wake()))
+        self._judge()
+
+    def _count(self, edge: Edge, service: ServiceName, colour: Colour) -> None:
+        """Let the proxy count a source's requests, now and then, until there are none."""
+        life = edge.life
+
+        def count() -> None:
+            if edge.life == life:
+                self.tell_agent(
+                    edge, InFlight(service=service, colour=colour, count=edge.in_flight)
+                )
+                if edge.in_flight:
+                    self.after(SECOND, count)
+
+        self.after(200 * MS, count)
+
+    def _work(self, edge: Edge, operation: Stage | Activate | Prove) -> None:
+        life = edge.life
+
+        def finish() -> None:
+            if edge.life != life or not edge.alive:
+                return
+            index = next((i for i, o in enumerate(edge.node.operations) if o is operation), None)
+            if index is None:
+                return
+            refusal = None
+            if type(operation).__name__ in edge.refuses:
+                refusal = Refusal(no=No.REFUSED, reason=f"{type(operation).__name__} is refused")
+            now = edge.clock.now(self.now_ns).monotonic_ns
+            before = edge.node
+            edge.node, event = edge.host.finish(before, index, refusal=refusal, now=now)
+            if self.trace is not None:
+                self.trace.journal(edge, before)
+            if edge.dies_at == type(operation).__name__:
+                edge.dies_at = ""
+                self.say(f"{edge.node.agent} dies before it hears of its proxy")
+                self.kill(edge)
+                return
+            self.tell_agent(edge, event)
+
+        if type(operation).__name__ not in edge.hangs:
+            self.after(self._between(self.weather.proxy_ns), finish)
+
+    def _arm(self, node: Edge | Replica, wake: Callable[[], None]) -> None:
+        """Wake a node when its machine wants it, by the node's own clock."""
+        due = node.deadline
+        if due is None or due == node.armed:
+            return
+        node.armed = due
+        life = node.life
+
+        def ring() -> None:
+            if node.armed == due:
+                node.armed = None
+            if node.life != life or not node.alive:
+                return
+            deadline = node.deadline
+            if deadline is not None and deadline <= node.clock.monotonic(self.now_ns):
+                wake()
+            else:
+                self._arm(node, wake)
+
+        self.after(node.clock.true_at(due) - self.now_ns, ring)
+
+    # --- the wire ----------------------------------------------------------------------------
+
+    def cut(self, edge: Edge, *, up: bool = True, down: bool = True) -> None:
+        """Nothing passes any more, one way or both."""
+        edge.cut_up, edge.cut_down = edge.cut_up or up, edge.cut_down or down
+
+    def heal(self, edge: Edge) -> None:
+        """Everything passes again; what was said is lost."""
+        edge.cut_up = edge.cut_down = False
+
+    def _dial_later(self, edge: Edge, delay_ns: int) -> None:
+        life = edge.life
+
+        def dial() -> None:
+            if edge.alive and edge.life == life and edge.link is None:
+                self._dial(edge)
+
+        self.after(delay_ns, dial)
+
+    def _dial(self, edge: Edge) -> None:
+        """Try whoever says that it leads; an unlucky try is repeated."""
+        leading = [r for r in self.replicas.values() if r.leads]
+        if edge.cut_up or edge.cut_down or not leading:
+            self._dial_later(edge, 500 * MS)
+            return
+        replica = self.random.choice(leading)
+        link = Link(number=next(self._links), agent=edge.node.agent, replica=replica.name)
+        edge.link, edge.opening, edge.heard_ns = link, True, self.now_ns
+        self._listen_for_silence(edge, link)
+        self.tell_agent(edge, LinkUp())
+
+    def _listen_for_silence(self, edge: Edge, link: Link) -> None:
+        left = edge.heard_ns + self.timing.silence_ns - self.now_ns
+
+        def listen() -> None:
+            if edge.link == link:
+                if self.now_ns - edge.heard_ns >= self.timing.silence_ns:
+                    self._hang_up(edge, "silence")
+                else:
+                    self._listen_for_silence(edge, link)
+
+        self.after(left, listen)
+
+    def _hang_up(self, edge: Edge, reason: str) -> None:
+        """The agent's end of a stream is gone; the leader's end notices later."""
+        link, edge.link = edge.link, None
+        if link is None:
+            return
+        self.after(self._between((20 * MS, 2 * SECOND)), lambda: self._gone(link))
+        if reason != "died":
+            self.tell_agent(edge, LinkDown(reason=reason))
+            self._dial_later(edge, self._between((50 * MS, 500 * MS)))
+
+    def _gone(self, link: Link) -> None:
+        replica = self.replicas[link.replica]
+        if replica.links.get(link.agent) == link:
+            del replica.links[link.agent]
+            self.tell_replica(replica, AgentGone(agent=link.agent))
+
+    def _send_up(self, edge: Edge, message: Up) -> None:
+        link = edge.link
+        if link is None:
+            return
+        opened = edge.opening and isinstance(message, Report)
+        edge.opening = edge.opening and not opened
+        self.witness.hear(message)
+        if self.trace is not None:
+            self.trace.up(edge.node.agent, message)
+        self._carry(
+            edge.node.agent,
+            message,
+            lambda: self._arrive_up(link, message, opened=opened),
+            surely=opened,
+        )
+
+    def _arrive_up(self, link: Link, message: Up, *, opened: bool) -> None:
+        edge, replica = self.edges[link.agent], self.replicas[link.replica]
+        if edge.cut_up or not replica.leads:
+            if opened:
+                self._break(edge, link)
+            return
+        if opened:
+            if edge.link != link:
+                return
+            replica.links[link.agent] = link
+        self.tell_replica(replica, FromAgent(message=message, opened=opened))
+        if isinstance(message, Report) and replica.leads:
+            now = replica.clock.now(self.now_ns)
+            receipt = Receipt(
+                term=replica.state.term,
+                replica=replica.name,
+                echo_ns=message.sent_ns,
+                clock_ns=now.clock_ns,
+                wall_ns=now.wall_ns,
+                wall_bound_ns=now.wall_bound_ns,
+            )
+            self._send_down(replica, link.agent, receipt)
+
+    def _break(self, edge: Edge, link: Link) -> None:
+        if edge.link == link:
+            self._hang_up(edge, "refused")
+
+    def _send_down(self, replica: Replica, agent: AgentId, message: Down) -> None:
+        link = replica.links.get(agent)
+        if link is None:
+            return
+        self.witness.hear(message)
+        if self.trace is not None:
+            self.trace.down(agent, message)
+        self._carry(agent, message, lambda: self._arrive_down(link, message))
+
+    def _arrive_down(self, link: Link, message: Down) -> None:
+        edge = self.edges[link.agent]
+        if edge.cut_down or not edge.alive:
+            return
+        if edge.link == link:
+            edge.heard_ns = self.now_ns
+        self.tell_agent(edge, FromLeader(message=message))
+
+    def _carry(
+        self,
+        agent: AgentId,
+        message: Up | Down,
+        arrive: Callable[[], None],
+        *,
+        surely: bool = False,
+    ) -> None:
+        """Give a message to the wire: which may lose, repeat and delay it, or hold it in a box."""
+        if self.held is not None and self.held(agent, message):
+            self.say(f"held: {type(message).__name__} of {agent}")
+            self.box.append(arrive)
+            return
+        weather = self.weather
+        if not surely and self._chance(weather.drop):
+            return
+        self.after(self._between(weather.delay_ns), arrive)
+        if not surely and self._chance(weather.repeat):
+            self.after(self._between((weather.delay_ns[0], 20 * weather.delay_ns[1])), arrive)
+
+    # --- replicas ----------------------------------------------------------------------------
+
+    def tell_replica(self, replica: Replica, event: CoordinatorEvent) -> None:
+        """One step of a replica, cut short where it is to die before its last effects."""
+        if not replica.alive:
+            return
+        before = replica.state
+        now = replica.clock.now(self.now_ns)
+        replica.state, effects = replica.host.step(before, event, now)
+        doomed = replica.dies_after
+        if self.trace is not None:
+            self.trace.role(replica, before)
+        for number, effect in enumerate(effects):
+            if number == doomed:
+                replica.dies_after = None
+                self.say(f"{replica.name} dies after {doomed} of {len(effects)} effects")
+                self.crash(replica)
+                return
+            self._carry_out(replica, effect)
+        self._arm(replica, lambda: self.tell_replica(replica, Wake()))
+        self._judge()
+
+    def _carry_out(self, replica: Replica, effect: CoordinatorEffect) -> None:
+        match effect:
+            case Tell():
+                for agent in effect.agents:
+                    self._send_down(replica, agent, effect.message)
+            case Transact():
+                self._transact(replica, effect)
+            case Read():
+                self._read(replica, effect)
+            case Reply():
+                self.operators.replied(replica, effect)
+            case StepDown():
+                self._step_down(replica)
+
+    def crash(self, replica: Replica) -> None:
+        """The process dies: its memory, its streams, its calls' replies."""
+        replica.alive, replica.life = False, replica.life + 1
+        replica.state = CoordinatorState()
+        replica.armed = None
+        self.lapsed = self.lapsed or self.holder == replica.name
+        self._close_streams(replica)
+        self.operators.send_away(replica)
+        self._lease_may_end()
+
+    def start(self, replica: Replica) -> None:
+        """The process starts again."""
+        replica.alive = True
+
+    def cut_store(self, replica: Replica, *, cut: bool = True) -> None:
+        """A replica loses the store, or finds it again."""
+        replica.store_cut = cut
+        self._lease_may_end()
+
+    def _step_down(self, replica: Replica) -> None:
+        self._close_streams(replica)
+        self.operators.send_away(replica)
+        replica.resting_until_ns = self.now_ns + self.timing.lease_ttl_ns
+        if self.holder == replica.name:
+            self.holder = None
+            self.after(50 * MS, self.elect)
+
+    def _close_streams(self, replica: Replica) -> None:
+        for link in tuple(replica.links.values()):
+            edge = self.edges[link.agent]
+            self.after(
+                self._between(self.weather.delay_ns),
+                lambda edge=edge, link=link: self._break(edge, link),  # type: ignore[misc]
+            )
+        replica.links.clear()
+
+    # --- the leader key ----------------------------------------------------------------------
+
+    def _lease_may_end(self) -> None:
+        """Once its holder cannot renew it for a lease time, the key is gone, and it knows."""
+        term = self.term
+
+        def expire() -> None:
+            if term == self.term and self.holder is not None and not self._is_held():
+                loser, self.holder = self.replicas[self.holder], None
+                self._depose_later(loser, term)
+                self.elect()
+
+        self.after(self.timing.lease_ttl_ns, expire)
+
+    @property
+    def term(self) -> Term:
+        """The leader key's create-revision as it stands; 0 where there is none."""
+        entry = self.store.items.get(keys.LEADER)
+        return Term(entry.create_revision if entry else 0)
+
+    def elect(self, name: ReplicaId | None = None) -> None:
+        """Let the key go to a replica that can hold it; the one before hears of it late."""
+        if name is None and self._is_held():
+            return
+        able = [r for r in self.replicas.values() if r.can_hold]
+        fresh = [r for r in able if r.resting_until_ns <= self.now_ns] or able
+        if name is None and not fresh:
+            self.after(500 * MS, self.elect)
+            return
+        winner = self.replicas[name] if name else self.random.choice(fresh)
+        loser = self.replicas[self.holder] if self.holder not in (None, winner.name) else None
+        self.store, term = self.store.elect(winner.name)
+        self.holder, self.lapsed = winner.name, False
+        self.say(f"{winner.name} wins the leader key: term {term}")
+        if loser is not None:
+            self._depose_later(loser, loser.state.term)
+        self.tell_replica(winner, Elected(term=term))
+
+    def _is_held(self) -> bool:
+        """Whether somebody renews the key's lease: a process that died takes that with it."""
+        return self.holder is not None and not self.lapsed and self.replicas[self.holder].can_hold
+
+    def _depose_later(self, loser: Replica, term: Term) -> None:
+        def depose() -> None:
+            if loser.state.term == term:
+                self.tell_replica(loser, Deposed(reason="the lease ran out"))
+
+        self.after(self._between(self.weather.zombie_ns), depose)
+
+    # --- the store ---------------------------------------------------------------------------
+
+    def _transact(self, replica: Replica, effect: Transact) -> None:
+        """Carry a transaction out; or its reply is lost; or it is given up first, and lands late."""
+        fate = self.fate(effect) if self.fate else ""
+        if replica.store_cut:
+            fate = "unsent"
+        elif not fate and self._chance(self.weather.unheard):
+            fate = "unheard"
+        elif not fate and self._chance(self.weather.belated):
+            fate = "belated"
+        took_ns = self._between(self.weather.store_ns)
+        if fate in ("", "unheard"):
+            self.after(took_ns, lambda: self._take_effect(replica, effect, heard=not fate))
+        elif fate == "belated":
+            late_ns = self._between((SECOND // 2, 6 * SECOND))
+            self.after(late_ns, lambda: self._take_effect(replica, effect, heard=False))
+        elif fate == "kept":
+            self.late_writes.append(lambda: self._take_effect(replica, effect, heard=False))
+        if fate:
+            self.say(f"store: {replica.name}'s {effect.transaction.name} gets no reply")
+            self.after(SECOND // 2, lambda: self._answer(replica, effect, Unknown(reason="late")))
+
+    def _take_effect(self, replica: Replica, effect: Transact, *, heard: bool) -> None:
+        disks = None
+        nodes = {agent: edge.node for agent, edge in self.edges.items()}
+        # A yes that was lost with its disk while the commit was on its way was durable.
+        replaced = any(node.disk.replaced for node in nodes.values())
+        if effect.transaction.name.startswith("decide") and not replaced:
+            disks = {agent: node.disk.record for agent, node in nodes.items()}
+        self.store, result = self.store.apply(effect.transaction, effect.operation.term, disks)
+        if self.trace is not None:
+            self.trace.store(replica.name, effect, result)
+        self._judge()
+        if heard:
+            self._answer(replica, effect, result)
+
+    def _answer(self, replica: Replica, effect: Transact, result: Won | Lost | Unknown) -> None:
+        self.tell_replica(replica, Transacted(operation=effect.operation, result=result))
+
+    def _read(self, replica: Replica, effect: Read) -> None:
+        def answer() -> None:
+            deaf = replica.store_cut or self._chance(self.weather.deafness)
+            if deaf:
+                done = ReadDone(operation=effect.operation, snapshot=None)
+                self.after(self.timing.retry_ns, lambda: self.tell_replica(replica, done))
+                return
+            snapshot = self.store.read(effect.ranges, effect.revision)
+            self.tell_replica(replica, ReadDone(operation=effect.operation, snapshot=snapshot))
+
+        self.after(self._between(self.weather.store_ns), answer)
+
+    # --- operators ---------------------------------------------------------------------------
+
+    def request(self, request: Request) -> Wish:
+        """Ask for a switch, apply or rollback, until there is an answer."""
+        return self.ask(request.key, lambda ticket: Requested(ticket=ticket, request=request))
+
+    def ask(self, name: str, make: Callable[[int], CoordinatorEvent]) -> Wish:
+        """Ask whoever leads, again and again, until there is an answer."""
+        return self.operators.ask(name, make)
+
+    # --- judging -----------------------------------------------------------------------------
+
+    def _judge(self) -> None:
+        found = self.witness.judge(self.store, self.edges)
+        if found:
+            self._fail(f"{found[0].number}: {found[0].text}")
+
+    def _fail(self, text: str) -> NoReturn:
+        raise AssertionError(f"at {self.now_ns / SECOND:.3f} s: {text}")
+
+    def say(self, text: str) -> None:
+        """Have it written down."""
+        if self.trace is not None:
+            self.trace.say(text)

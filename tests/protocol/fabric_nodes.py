@@ -1,0 +1,162 @@
+"""The fabric's nodes, with clocks of their own: what they are and what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import Factory, define, frozen
+
+from tests.protocol.nodes import AgentHost, AgentNode, ReplicaHost
+from turnout.protocol.clock import ClockNs, Instant, MonotonicNs
+from turnout.protocol.coordinator_state import CoordinatorState, Role
+from turnout.protocol.effects import AgentEffect, Transact, WatchDrain
+from turnout.protocol.identifiers import AgentId, Region, ReplicaId, ServiceName
+from turnout.protocol.limits import Timing
+from turnout.protocol.messages import Down, Up
+from turnout.protocol.routing import Colour
+
+WALL_NS = 1_700_000_000 * 10**9
+MILLION = 1_000_000
+
+
+@define
+class Clock:
+    """A host's clocks: the monotonic one runs ``ppm`` fast, the wall clock is off by ``error_ns``.
+
+    ``bound_ns`` is how far the wall clock is said to be off; None where nobody says.
+    """
+
+    offset_ns: int = 0
+    ppm: int = 0
+    error_ns: int = 0
+    bound_ns: int | None = None
+
+    def monotonic(self, true_ns: int) -> MonotonicNs:
+        """The monotonic clock's reading."""
+        return MonotonicNs(self.offset_ns + true_ns + true_ns * self.ppm // MILLION)
+
+    def true_at(self, monotonic_ns: int) -> int:
+        """The first true moment at which the monotonic clock reads at least this."""
+        since = monotonic_ns - self.offset_ns
+        return -(-since * MILLION // (MILLION + self.ppm))
+
+    def now(self, true_ns: int) -> Instant:
+        """All clocks read together."""
+        monotonic_ns = self.monotonic(true_ns)
+        return Instant(
+            monotonic_ns=monotonic_ns,
+            clock_ns=ClockNs(WALL_NS + self.error_ns + monotonic_ns - self.offset_ns),
+            wall_ns=WALL_NS + self.error_ns + true_ns,
+            wall_bound_ns=self.bound_ns,
+        )
+
+
+@frozen
+class Link:
+    """One stream from an agent to a replica."""
+
+    number: int
+    agent: AgentId
+    replica: ReplicaId
+
+
+class WatchfulHost(AgentHost):
+    """An agent's host that also counts what its proxy's sources have in flight."""
+
+    def __init__(self, agent: AgentId, region: Region, timing: Timing) -> None:
+        super().__init__(agent, region, timing)
+        self._watched: list[tuple[ServiceName, Colour]] = []
+
+    def take_watched(self) -> list[tuple[ServiceName, Colour]]:
+        """The drains that were asked to be counted since the last call."""
+        watched, self._watched = self._watched, []
+        return watched
+
+    def _carry_out(self, node: AgentNode, effect: AgentEffect, sent: list[Up]) -> AgentNode:
+        if isinstance(effect, WatchDrain):
+            self._watched.append((effect.service, effect.colour))
+        return super()._carry_out(node, effect, sent)
+
+
+@define(eq=False)
+class Edge:
+    """An agent with its disk, proxy, clocks and line.
+
+    Attributes:
+        life: rises with every death, so that what was meant for an earlier life is dropped.
+        dies_after: it dies in the next step that has more effects than this, after so many.
+        dies_at: it dies when its proxy has done this (``Activate``), before it hears so.
+        refuses, hangs: what its proxy refuses to do, and never finishes.
+        in_flight: what its sources still have in flight whenever that is counted.
+        opening: the next report is the first on a new stream.
+    """
+
+    host: WatchfulHost
+    node: AgentNode
+    clock: Clock
+    alive: bool = False
+    life: int = 0
+    armed: int | None = None
+    link: Link | None = None
+    opening: bool = False
+    heard_ns: int = 0
+    cut_up: bool = False
+    cut_down: bool = False
+    dies_after: int | None = None
+    dies_at: str = ""
+    refuses: set[str] = Factory(set)
+    hangs: set[str] = Factory(set)
+    in_flight: int = 0
+
+    @property
+    def deadline(self) -> MonotonicNs | None:
+        """When its machine wants to be woken."""
+        return self.host.machine.next_deadline(self.node.state)
+
+
+@define(eq=False)
+class Replica:
+    """A coordinator's process."""
+
+    name: ReplicaId
+    host: ReplicaHost
+    clock: Clock
+    state: CoordinatorState = CoordinatorState()
+    alive: bool = True
+    life: int = 0
+    armed: int | None = None
+    store_cut: bool = False
+    links: dict[AgentId, Link] = Factory(dict)
+    dies_after: int | None = None
+    resting_until_ns: int = 0
+
+    @classmethod
+    def make(cls, name: ReplicaId, timing: Timing, *, clock: Clock) -> Replica:
+        """A replica that follows."""
+        return cls(name=name, host=ReplicaHost(name, timing), clock=clock)
+
+    @property
+    def deadline(self) -> MonotonicNs | None:
+        """When its machine wants to be woken."""
+        return self.host.machine.next_deadline(self.state)
+
+    @property
+    def leads(self) -> bool:
+        """Whether it takes itself for the leader."""
+        return self.alive and self.state.role is Role.LEADING
+
+    @property
+    def can_hold(self) -> bool:
+        """Whether it can keep a lease alive."""
+        return self.alive and not self.store_cut
+
+
+class Trace(Protocol):
+    """Who is told what happens, to write it down."""
+
+    def say(self, text: str) -> None: ...
+    def up(self, agent: AgentId, message: Up) -> None: ...
+    def down(self, agent: AgentId, message: Down) -> None: ...
+    def journal(self, edge: Edge, before: AgentNode) -> None: ...
+    def store(self, replica: ReplicaId, effect: Transact, result: object) -> None: ...
+    def role(self, replica: Replica, before: CoordinatorState) -> None: ...

@@ -1,0 +1,101 @@
+"""Who judges the fabric after each step, and remembers what was said and written (ghosts)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.protocol.explore.world import announced
+from tests.protocol.fabric_nodes import Edge
+from tests.protocol.fake_store import FakeStore
+from turnout.protocol import keys
+from turnout.protocol.coordinator_state import Fleet
+from turnout.protocol.identifiers import AgentId, Digest, Epoch
+from turnout.protocol.invariants import AgentPicture, Picture, Violation, judge
+from turnout.protocol.messages import Message, Prepare, Sync, Vote
+from turnout.protocol.records import Status, Verdict
+from turnout.protocol.takeover import fleet_of
+from turnout.protocol.transactions import KeyValue, Range
+
+
+class Witness:
+    """Fills the picture, and judges it whenever something in it has changed."""
+
+    def __init__(self) -> None:
+        self.named: set[tuple[Epoch, Digest]] = set()
+        self.told: set[tuple[Epoch, Verdict]] = set()
+        self.founded = (0, Epoch(0))
+        """The incarnation that is judged, and the epoch that its operator founded it with."""
+        self._judged: tuple[object, ...] = ()
+        self._fleet: tuple[KeyValue | None, Fleet] = (None, Fleet())
+
+    def hear(self, message: Message) -> None:
+        """Remember what a message names and announces."""
+        if not isinstance(message, Prepare | Sync | Vote):
+            return
+        number, first = self.founded
+        if message.incarnation.number < number:
+            return
+        if isinstance(message, Prepare | Vote):
+            self.named.add((message.epoch, message.digest))
+        if isinstance(message, Prepare | Sync) and message.head is not None:
+            self.named.add((message.head.committed, message.head.digest))
+            told = ((Epoch(epoch), verdict) for epoch, verdict in announced(message))
+            self.told.update((epoch, verdict) for epoch, verdict in told if epoch > first)
+
+    def begin_anew(self, number: int, first: Epoch) -> None:
+        """Judge another incarnation from here on: epochs are compared within one only."""
+        self.founded = (number, first)
+        self.named.clear()
+        self.told.clear()
+
+    def fleet(self, store: FakeStore) -> Fleet:
+        """Who is enrolled, in which standing."""
+        written = store.items.get(keys.STANDING)
+        if written is not self._fleet[0]:
+            ranges = (Range(keys.STANDING), Range(keys.AGENTS, prefix=True))
+            self._fleet = (written, fleet_of(store.read(ranges)))
+        return self._fleet[1]
+
+    def judge(self, store: FakeStore, edges: Mapping[AgentId, Edge]) -> tuple[Violation, ...]:
+        """Return what is broken now."""
+        seen = (
+            len(store.rulings),
+            len(store.foreign),
+            store.items.get(keys.STANDING),
+            len(self.named),
+            len(self.told),
+            *(edge.node.ghosts for edge in edges.values()),
+        )
+        if len(seen) == len(self._judged) and all(
+            a is b or a == b for a, b in zip(seen, self._judged, strict=True)
+        ):
+            return ()
+        self._judged = seen
+        return judge(self._picture(store, edges))
+
+    def _picture(self, store: FakeStore, edges: Mapping[AgentId, Edge]) -> Picture:
+        fleet = self.fleet(store)
+        agents = []
+        for agent, edge in edges.items():
+            ghosts = edge.node.ghosts
+            agents.append(
+                AgentPicture(
+                    agent=agent,
+                    standing=fleet.status(agent) if agent in fleet.agents else Status.STALE,
+                    served=tuple(a for a in ghosts.served if a.rank > self.founded),
+                    unjournalled=ghosts.unjournalled,
+                    yes=ghosts.yes,
+                    answered=ghosts.answered,
+                )
+            )
+        return Picture(
+            rulings=tuple(
+                r
+                for r in store.rulings
+                if (r.decision.head.incarnation.number, r.decision.epoch) > self.founded
+            ),
+            agents=tuple(agents),
+            named=tuple(sorted(self.named)),
+            told=tuple(sorted(self.told)),
+            foreign_writes=store.foreign,
+        )
