@@ -35,7 +35,7 @@ format: setup ## Put every file into its format and mend what ruff can mend
 coverage: setup ## Run the protocol's tests and show that they reach every branch of it
 	@$(BIN)/pytest tests/protocol -n $(JOBS) --cov=turnout.protocol --cov-branch --cov-fail-under=100 $(ARGS)
 
-explore: setup ## Explore small worlds of the protocol exhaustively, longer than the tests do
+explore: setup ## Exhaust small worlds of the protocol (ARGS=--all: the long ones too)
 	@$(BIN)/python -m tests.protocol.explore $(ARGS)
 
 bench: setup ## Measure: make bench BENCH=phases, or another file of bench/

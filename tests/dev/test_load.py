@@ -83,6 +83,12 @@ async def test_whole_answers_are_recorded_with_epoch_and_colour(edge: Edge, tmp_
     [
         pytest.param(GOOD.replace(b": 4", b": 400"), id="cut short"),
         pytest.param(GOOD.replace(b"200 OK", b"503 Unavailable"), id="503"),
+        pytest.param(
+            GOOD.replace(b"200 OK", b"404 Not Found")
+            .replace(b"x-backend: blue\r\n", b"")
+            .replace(b"x-turnout-colour: blue\r\n", b""),
+            id="the proxy's own 404",
+        ),
         pytest.param(GOOD.replace(b"x-turnout-epoch: 3\r\n", b""), id="no epoch"),
         pytest.param(GOOD.replace(b"x-backend: blue", b"x-backend: green"), id="colours differ"),
         pytest.param(b"nonsense\r\n\r\n", id="not HTTP"),

@@ -107,12 +107,12 @@ def vote(agent: AgentView) -> Text:
 
 
 def drain(agent: AgentView, switch: SwitchView) -> Text:
-    """How far an agent's drain is."""
+    """How far an agent's drain is; a 0 that was not yet read twice is no end."""
     if agent.in_flight is None:
         return Text("-", style=QUIET)
-    if agent.in_flight > 0 and not switch.is_drained:
-        return Text(f"{agent.in_flight} in flight", style=WAITING)
-    return Text("empty" if not agent.in_flight else f"{agent.in_flight} left", style=GOOD)
+    if agent.drained or switch.is_drained:
+        return Text(f"{agent.in_flight} left" if agent.in_flight else "empty", style=GOOD)
+    return Text(f"{agent.in_flight} in flight" if agent.in_flight else "draining", style=WAITING)
 
 
 def agents_of(switch: SwitchView) -> Table:

@@ -6,10 +6,6 @@ from pathlib import Path
 
 import click
 
-from turnout.cli.exit_codes import CommandError
-from turnout.cli.running import for_people
-from turnout.runtime.problems import ExitCode
-
 
 @click.command()
 @click.option(
@@ -25,15 +21,6 @@ def serve(config: Path) -> None:
 
     It serves its own host only (loopback) until identities are set up.
     """
-    import trio
+    from coordinator.daemon import main
 
-    from coordinator.config import load_settings
-    from coordinator.daemon import run
-    from turnout.runtime.key_file import KeyFileError
-
-    with for_people():
-        settings = load_settings(config)
-        try:
-            trio.run(run, settings)
-        except* KeyFileError as group:
-            raise CommandError(str(group.exceptions[0]), ExitCode.REFUSED) from group
+    raise click.exceptions.Exit(main(config))

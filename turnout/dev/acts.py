@@ -166,7 +166,7 @@ def _expect_live(report: ActReport, code: int, document: dict[str, Any]) -> None
 
 def _expect_drained(report: ActReport, document: dict[str, Any]) -> None:
     agents = document.get("agents", ())
-    drained = bool(agents) and all(not agent["in_flight"] for agent in agents)
+    drained = bool(agents) and all(agent["drained"] for agent in agents)
     report.promise("the old colour is drained, nothing is cut", drained)
 
 

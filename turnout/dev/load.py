@@ -35,7 +35,7 @@ _PATIENCE_S: Final = 15.0
 _FLUSH_S: Final = 0.05
 _MAX_BEHIND_S: Final = 0.5
 _MAX_HEAD_BYTES: Final = 65_536
-_SERVER_ERROR: Final = 500
+_OK: Final = 200
 
 
 class BadAnswerError(Exception):
@@ -209,7 +209,7 @@ def _observation(kind: str, sent_ns: int, answer: Answer | None) -> Observation:
     epoch = answer.headers.get("x-turnout-epoch", "") if answer else ""
     colour = answer.headers.get("x-turnout-colour", "") if answer else ""
     backend = answer.headers.get("x-backend", "") if answer else ""
-    whole = answer is not None and answer.status < _SERVER_ERROR and epoch.isdecimal()
+    whole = answer is not None and answer.status == _OK and epoch.isdecimal()
     return Observation(
         sent_ns=sent_ns,
         done_ns=time.time_ns(),
@@ -217,7 +217,7 @@ def _observation(kind: str, sent_ns: int, answer: Answer | None) -> Observation:
         # The backend that answered is believed; a proxy that names another colour has failed.
         colour=backend if backend in ("blue", "green") else "",
         kind=kind,
-        failed=not whole or backend != colour,
+        failed=not whole or not backend or backend != colour,
     )
 
 

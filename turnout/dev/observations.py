@@ -23,7 +23,8 @@ KINDS: Final = ("keep-alive", "new connection", "slow")
 class Observation:
     """One request: when it was sent, who answered it, and whether the answer was whole.
 
-    ``failed``: no connection, no whole answer, a status of 500 or more, or no epoch in it.
+    ``failed``: no connection, no whole answer, a status other than 200, no epoch, or no backend
+    of the colour that the proxy names.
     """
 
     sent_ns: int
