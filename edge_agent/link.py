@@ -101,12 +101,19 @@ class Link:
         )
         self._nursery: trio.Nursery | None = None
         self._connection: _Connection | None = None
+        self._last_end = ""
 
     async def run(self) -> None:
         """Keep what is open until cancelled."""
         async with self.client, trio.open_nursery() as nursery:
             self._nursery = nursery
             await trio.sleep_forever()
+
+    def explain(self, reason: str) -> None:
+        """Say why there is no stream, whenever the reason is another than the last."""
+        if reason != self._last_end:
+            self._last_end = reason
+            _log.warning("no stream to a coordinator", reason=reason)
 
     async def carry_out(self, effect: SessionEffect) -> None:
         """Start what the session asks for."""
@@ -181,6 +188,8 @@ class _Connection:
                 end = Redirected(link=self._number, url=str(_first(moved)))
             except* _CONNECTION_ENDS as errors:
                 end = self._over(reason_of(_first(errors)))
+            if isinstance(end, Disconnected):
+                self._link.explain(end.reason)
             await self._link.tell_session(end)
 
     def _over(self, reason: str) -> Disconnected:

@@ -36,6 +36,7 @@ def test_no_is_shown_with_its_reason() -> None:
 def test_drain_counts_down() -> None:
     agents = [dict(one) for one in live()["agents"]]
     agents[0]["in_flight"] = 3
+    agents[1]["drained"] = True
     text = drawn(live(phase="draining", agents=agents))
     assert "draining: 3 in flight" in text
     assert "drain: 3 in flight" in text
