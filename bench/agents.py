@@ -148,14 +148,18 @@ class Site:
     hosts: list[Program] = field(factory=list)
 
     async def add_agents(self, count: int) -> None:
-        """Enrols agents and waits until all that there are, are good."""
-        names = [f"a{number:04d}" for number in range(self.agents, self.agents + count)]
-        region_of = {name: _REGIONS[at % len(_REGIONS)] for at, name in enumerate(names)}
+        """Enrols agents, a host's at a time, and waits until all that there are, are good."""
+        _say(f"enrolling {count} agents, and waiting until they are good")
+        for first in range(0, count, _AGENTS_A_HOST):
+            await self._add_host(min(_AGENTS_A_HOST, count - first))
+
+    async def _add_host(self, count: int) -> None:
+        numbers = range(self.agents, self.agents + count)
+        region_of = {f"a{number:04d}": _REGIONS[number % len(_REGIONS)] for number in numbers}
         for name, region in region_of.items():
             body = {"agent": name, "region": region, "public_key": signer_of(name).public_key}
             await self.api.post("/v1/agents", body)
-        for first in range(0, count, _AGENTS_A_HOST):
-            self._start_host({n: region_of[n] for n in names[first : first + _AGENTS_A_HOST]})
+        self._start_host(region_of)
         self.agents += count
         with trio.fail_after(_CONNECT_TIMEOUT_S):
             while (await self.api.get("/v1/status"))["fleet"]["good"] < self.agents:  # noqa: ASYNC110 - it is another process that changes
@@ -192,6 +196,7 @@ class Site:
         document = await self.api.switch(epoch)
         if document["outcome"] != "live":
             raise click.ClickException(f"epoch {epoch}: {document['outcome']}, not live")
+        _say(f"epoch {epoch}: live after {document['elapsed_s']:.2f} s")
         return Cost(
             cpu_ns=switch_ns,
             drain_cpu_ns=drain_ns,
@@ -238,7 +243,7 @@ async def running_site(folder: Path, agents: int) -> AsyncIterator[Site]:
         )
         async with (
             EtcdStore(settings.etcd_options()) as store,
-            Api([url], actor="bench", say=_nobody, patience=_PATIENCE) as api,
+            Api([url], actor="bench", say=_say, patience=_PATIENCE) as api,
         ):
             await init_domain(store, key)
             leader.start()
@@ -252,13 +257,16 @@ async def running_site(folder: Path, agents: int) -> AsyncIterator[Site]:
             )
             try:
                 yield site
+            except Exception:
+                _say(f"the coordinator's last words:\n{leader.tail()}")
+                raise
             finally:
                 for program in (*site.hosts, leader):
                     program.kill()
 
 
-def _nobody(_text: str) -> None:
-    """Whom the client tells that it tries again."""
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _settings(folder: Path, etcd: EtcdCluster, agents: int) -> CoordinatorSettings:

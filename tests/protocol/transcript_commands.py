@@ -209,7 +209,9 @@ class Story:
         self._edge(agent).hangs.add(operation)
 
     def do_obey(self, agent: str) -> None:
-        self._edge(agent).refuses.clear()
+        edge = self._edge(agent)
+        edge.refuses.clear()
+        edge.hangs.clear()
 
     def do_busy(self, agent: str, in_flight: str) -> None:
         self._edge(agent).in_flight = int(in_flight)

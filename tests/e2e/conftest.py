@@ -1,0 +1,23 @@
+"""Whole fleets, one for each test: what one test killed is no other's affair."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.e2e.site import Site, running_site
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """Three regions, three etcd members, two coordinators, real Envoys; blue is served."""
+    async with running_site(regions=3, coordinators=2, etcd=3) as site:
+        yield site
+
+
+@pytest.fixture
+async def small_site() -> AsyncIterator[Site]:
+    """One of each."""
+    async with running_site(regions=1, coordinators=1, etcd=1) as site:
+        yield site
