@@ -344,6 +344,13 @@ def _document(results: Sequence[Result]) -> dict[str, Any]:
     }
 
 
+def _line_through(first: Result, last: Result) -> tuple[float, float]:
+    """CPU milliseconds of a switch that no agent causes, and of each agent more."""
+    spent = [result.cpu_ms_per_agent_switch * result.agents for result in (first, last)]
+    slope = (spent[1] - spent[0]) / (last.agents - first.agents)
+    return spent[0] - slope * first.agents, slope
+
+
 def _show(results: Sequence[Result]) -> None:
     click.echo(f"The leader's cost of an agent. {machine()}\n")
     titles = [one.name for one in fields(Result)]
@@ -352,6 +359,9 @@ def _show(results: Sequence[Result]) -> None:
         figures = "".join(f"{getattr(result, title):>10}" for result in results)
         bar = f"   bar: at most {BARS[title]:g}" if title in BARS else ""
         click.echo(f"{title:{width}}{figures}{bar}")
+    if len(results) > 1:
+        fixed_ms, slope_ms = _line_through(results[0], results[-1])
+        click.echo(f"\nA switch costs the leader {fixed_ms:.1f} ms + {slope_ms:.3f} ms an agent.")
 
 
 def _measured(agents: int, switches: int) -> Result:
