@@ -81,13 +81,14 @@ async def run(settings: CoordinatorSettings) -> None:
         OSError: the address cannot be listened on.
     """
     parts = await prepare(settings)
-    async with trio.open_nursery() as nursery:
-        running = await nursery.start(run_daemon, settings, parts)
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    # Listening for signals first: whoever reads "serving" may end the program at once.
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            running = await nursery.start(run_daemon, settings, parts)
             async for number in signals:
                 _log.info("stopping", signal=signal.Signals(number).name)
                 break
-        running.stop()
+            running.stop()
 
 
 @frozen(kw_only=True)
