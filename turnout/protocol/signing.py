@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
     Ed25519PublicKey,
 )
 
-from turnout.protocol.codec import canonical_bytes
+from turnout.protocol.codec import canonical_json, converter
 
 
 class Signed(attrs.AttrsInstance, Protocol):
@@ -51,8 +51,9 @@ class Verifier(Protocol):
 
 def payload_of(value: Signed) -> bytes:
     """Return the bytes that are signed for ``value``."""
-    kind = type(value).__name__.encode()
-    return kind + b"\n" + canonical_bytes(with_signature(value, ""))
+    plain = converter.unstructure(value)
+    plain["signature"] = ""
+    return type(value).__name__.encode() + b"\n" + canonical_json(plain)
 
 
 def with_signature(value: S, signature: str) -> S:

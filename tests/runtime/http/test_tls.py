@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from tests.runtime.http.harness import Authority, StartServer, until
 from turnout.runtime.http.answers import reason_of
+from turnout.runtime.http.channel import ClientGoneError
 from turnout.runtime.http.limits import HttpLimits
 from turnout.runtime.tls import (
     TlsError,
@@ -226,3 +227,29 @@ async def test_tls_connection_beyond_the_limit_is_cut_before_its_handshake(
     await until(lambda: running.server.open_connections == 1)
     second = await running.connect()
     assert await second.read_to_end() == b""
+
+
+async def test_tls_client_that_stops_reading_is_evicted(
+    start_server: StartServer, authority: Authority, server_tls: ssl.SSLContext
+) -> None:
+    evicted, reasons = trio.Event(), list[str]()
+
+    async def torrent(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+        except ClientGoneError as error:
+            reasons.append(str(error))
+            evicted.set()
+            raise
+
+    limits = HttpLimits(write_timeout_s=0.2)
+    running = await start_server(torrent, ssl_context=server_tls, limits=limits)
+    plain = await trio.open_tcp_stream("127.0.0.1", running.port)
+    context = client_context(authority.issue("deaf"))
+    deaf = trio.SSLStream(plain, context, server_hostname="127.0.0.1", https_compatible=True)
+    async with plain:
+        await deaf.send_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await evicted.wait()
+    assert reasons == ["the client stopped reading"]

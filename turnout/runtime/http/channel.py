@@ -11,6 +11,7 @@ import trio
 
 from turnout.runtime import problems
 from turnout.runtime.http.limits import HttpLimits
+from turnout.runtime.http.stalled_writes import StalledWrites
 from turnout.runtime.problems import Problem
 
 ClientStream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
@@ -43,12 +44,14 @@ class Channel:
     Reading and writing may go on at the same time in two tasks, but not two of either.
     """
 
-    def __init__(self, stream: ClientStream, limits: HttpLimits) -> None:
+    def __init__(self, stream: ClientStream, limits: HttpLimits, writes: StalledWrites) -> None:
         self._stream = stream
         self._limits = limits
+        self._writes = writes
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_head_bytes)
         self._read_budget_s = limits.request_timeout_s
         self._broken = False
+        self._gave_up = False
 
     # ---------------------------------------------------------------- reading
 
@@ -148,14 +151,20 @@ class Channel:
             return
         # Until all is sent the channel counts as broken: a cancelled send leaves half a message.
         self._broken = True
-        with trio.move_on_after(self._limits.write_timeout_s) as patience:
-            try:
-                await self._stream.send_all(piece)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise ClientGoneError("the client's connection broke") from error
-        if patience.cancelled_caught:
-            raise ClientGoneError("the client stopped reading")
+        self._writes.begin(self)
+        try:
+            await self._stream.send_all(piece)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            reason = "the client stopped reading" if self._gave_up else "its connection broke"
+            raise ClientGoneError(reason) from error
+        finally:
+            self._writes.end(self)
         self._broken = False
+
+    def give_up(self) -> None:
+        """End a write that takes too long: it raises ClientGoneError."""
+        self._gave_up = True
+        self.cut()
 
     # ---------------------------------------------------------------- ending
 

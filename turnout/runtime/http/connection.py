@@ -16,6 +16,7 @@ from turnout.runtime.http.exchange import Exchange, send_problem
 from turnout.runtime.http.limits import HttpLimits
 from turnout.runtime.http.peer import addresses, tls_extension
 from turnout.runtime.http.requests import Peer, check_head, scope_of
+from turnout.runtime.http.stalled_writes import StalledWrites
 
 # How long a refused client may go on sending before its answer is taken for delivered.
 _LINGER_S = 1.0
@@ -27,12 +28,17 @@ class Connection:
     """Serves one stream whose TLS handshake, if any, is done."""
 
     def __init__(
-        self, app: ASGIApp, stream: ClientStream, limits: HttpLimits, drain: Drain
+        self,
+        app: ASGIApp,
+        stream: ClientStream,
+        limits: HttpLimits,
+        drain: Drain,
+        writes: StalledWrites,
     ) -> None:
         self._app = app
         self._limits = limits
         self._drain = drain
-        self._channel = Channel(stream, limits)
+        self._channel = Channel(stream, limits, writes)
         self._peer = _peer_of(stream)
 
     async def run(self) -> None:

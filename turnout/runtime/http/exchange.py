@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 
 import h11
@@ -172,11 +174,17 @@ def encode_head(
     channel: Channel, status: int, headers: list[tuple[bytes, bytes]], *, close: bool
 ) -> bytes:
     """Status line and header fields, with the date that RFC 9110, section 6.6.1 asks for."""
-    all_headers = [*headers, (b"date", formatdate(usegmt=True).encode("ascii"))]
+    all_headers = [*headers, (b"date", _date_of(int(time.time())))]
     if close:
         all_headers.append((b"connection", b"close"))
     reason = _REASONS.get(status, b"")
     return channel.encode(h11.Response(status_code=status, headers=all_headers, reason=reason))
+
+
+@lru_cache(maxsize=1)
+def _date_of(second: int) -> bytes:
+    """A moment as header fields say it: thousands of answers are given in the same second."""
+    return formatdate(second, usegmt=True).encode("ascii")
 
 
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}

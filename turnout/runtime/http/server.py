@@ -26,6 +26,7 @@ from turnout.runtime.http.connection import Connection, shake_hands
 from turnout.runtime.http.drain import Drain
 from turnout.runtime.http.limits import HttpLimits
 from turnout.runtime.http.pace import Pace
+from turnout.runtime.http.stalled_writes import StalledWrites
 
 Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
 
@@ -66,14 +67,17 @@ async def serve(
     Cancelling it cuts every connection at once.
     """
     server = Server(app, listeners, limits)
-    async with trio.open_nursery() as connections:
-        async with trio.open_nursery() as acceptors:
-            accept = partial(trio.serve_listeners, handler_nursery=connections)
-            acceptors.start_soon(accept, server.handle, listeners)
-            task_status.started(server)
-            await server.wait_shut_down()
-            acceptors.cancel_scope.cancel()
-        connections.cancel_scope.deadline = trio.current_time() + limits.drain_timeout_s
+    async with trio.open_nursery() as watching:
+        watching.start_soon(server.writes.watch)
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as acceptors:
+                accept = partial(trio.serve_listeners, handler_nursery=connections)
+                acceptors.start_soon(accept, server.handle, listeners)
+                task_status.started(server)
+                await server.wait_shut_down()
+                acceptors.cancel_scope.cancel()
+            connections.cancel_scope.deadline = trio.current_time() + limits.drain_timeout_s
+        watching.cancel_scope.cancel()
     if connections.cancel_scope.cancelled_caught:
         _log.warning("requests cut at shutdown", after_s=limits.drain_timeout_s)
 
@@ -85,6 +89,7 @@ class Server:
         self._app = app
         self._limits = limits
         self._drain = Drain()
+        self.writes = StalledWrites(limits.write_timeout_s)
         self._shut_down = trio.Event()
         self._handshakes = Pace(per_s=limits.handshakes_per_s, burst=_HANDSHAKE_BURST)
         self._turned_away = 0
@@ -119,7 +124,7 @@ class Server:
         if isinstance(stream, trio.SSLStream):
             await self._handshakes.turn()
         if await shake_hands(stream, self._limits.handshake_timeout_s):
-            await Connection(self._app, stream, self._limits, self._drain).run()
+            await self._connection(stream).run()
 
     async def _turn_away(self, stream: ClientStream) -> None:
         """Says 503 where that is cheap: not over TLS, whose handshake is what costs."""
@@ -129,11 +134,13 @@ class Server:
         self._turned_away += 1
         try:
             detail = f"This server takes {self._limits.max_connections} connections; try another."
-            connection = Connection(self._app, stream, self._limits, self._drain)
-            await connection.turn_away(problems.OVERLOADED.problem(detail))
+            await self._connection(stream).turn_away(problems.OVERLOADED.problem(detail))
         finally:
             self._turned_away -= 1
             cut_socket(stream)
+
+    def _connection(self, stream: ClientStream) -> Connection:
+        return Connection(self._app, stream, self._limits, self._drain, self.writes)
 
 
 def _detect_dead_peer(stream: ClientStream, timeout_s: float) -> None:
