@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import click.testing
 import pytest
 from starlette.responses import HTMLResponse
@@ -66,7 +73,7 @@ def test_status_shows_what_is_in_force_who_is_behind_and_what_goes_on(
     out = run("status", at=domain).stdout
     for said in ("epoch 7 in force", "led by c0", "1 stale", "us is excluded: maintenance"):
         assert said in out
-    for said in ("epoch 8: preparing", "etcd is slow", "checkout   green", "no journal", "away"):
+    for said in ("epoch 8: preparing", "etcd is slow", "checkout  green", "no journal", "away"):
         assert said in out
 
 
@@ -164,6 +171,61 @@ def test_something_else_than_a_coordinator_is_said_to_be_that(
     assert "is that address a coordinator" in result.stderr
 
 
+def test_faults_that_a_refusal_names_already_are_not_repeated(
+    run: Run, fake: FakeCoordinator
+) -> None:
+    faults = [{"path": "reason", "message": "must not be blank"}]
+    said = problems.INVALID_FIELD.problem("reason must not be blank", faults=faults)
+    fake.answer("POST", "/v1/exclusions", said)
+    result = run("exclude", "eu", "--reason", " ", at=fake)
+    assert result.stderr == "Error: reason must not be blank\n"
+    assert result.exit_code == 3
+
+
+def test_one_agent_is_not_several(run: Run, domain: FakeCoordinator) -> None:
+    fleet = {"enrolled": 1, "connected": 1, "good": 1, "stale": 0, "excluded": 0}
+    domain.answer("GET", "/v1/status", STATUS | {"fleet": fleet})
+    assert "\n1 agent: 1 connected, 1 good\n" in run("status", at=domain).stdout
+
+
+def test_domain_without_anything_says_how_to_begin(run: Run, domain: FakeCoordinator) -> None:
+    domain.answer("GET", "/v1/services", {"services": []})
+    domain.answer("GET", "/v1/agents", {"agents": []})
+    domain.answer("GET", "/v1/status", STATUS | {"fleet": None, "head": None, "leader": None})
+    out = run("status", at=domain).stdout
+    assert "turnout apply -f FILE" in out
+    assert "turnout agents add ID" in out
+    assert "\n0 agents\n" in out
+
+
+# ---------------------------------------------------------------------------- files that are none
+
+
+@pytest.mark.parametrize("command", ["apply", "diff"])
+def test_file_that_cannot_be_a_table_is_refused(
+    run: Run, fake: FakeCoordinator, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "empty.toml").touch()
+    (tmp_path / "blank.toml").write_text("  \n")
+    (tmp_path / "latin.toml").write_bytes(b"\xff\xfe")
+    (tmp_path / "broken.toml").write_text("[service")
+    with (tmp_path / "huge.toml").open("wb") as huge:
+        huge.truncate(50 * 1024 * 1024)
+    said = {
+        "empty.toml": "it is empty",
+        "blank.toml": "it is empty",
+        "latin.toml": "not UTF-8",
+        "broken.toml": "not valid TOML",
+        "huge.toml": "larger than",
+        "none.toml": "there is no such file",
+        ".": "it is not a file",
+    }
+    for name, text in said.items():
+        result = run(command, "-f", tmp_path / name, at=fake)
+        assert (result.exit_code, text in result.stderr) == (3, True), result.stderr
+    assert fake.seen == []
+
+
 # ---------------------------------------------------------------------------- apply and diff
 
 
@@ -249,11 +311,33 @@ def test_diff_of_the_same_table_is_none_whatever_its_colour(
         (("swich",), "Did you mean 'switch'?"),
         (("switch", "checkout"), "--to"),
         (("status",), "TURNOUT_COORDINATORS"),
-        (("status", "--coordinator", "not a url"), "not an address"),
+        (("status", "--coordinator", "nowhere"), "not an address"),
         (("switch", "a", "--to", "blue", "--timeout", "soon"), "not a duration"),
         (("watch", "zero"), "EPOCH"),
         (("dev", "--regions", "99"), "from 1 to"),
         (("dev", "--regions", "A B"), "not a name"),
+        (("status", "--coordinator", "http://127.0.0.1:abc"), "'http://127.0.0.1:abc'"),
+        (("status", "--coordinator", "http://127.0.0.1:99999"), "'http://127.0.0.1:99999'"),
+        (("status", "--coordinator", "http://a b:1"), "has a blank in it"),
+        (("status", "--coordinator", "http://[::1"), "'http://[::1'"),
+        (("status", "-w", "--interval", "0"), "is not from 100ms to 720h"),
+        (("switch", "a", "--to", "blue", "--timeout", "9" * 400), "is not from 100ms to 720h"),
+        (("switch", "a", "--to", "blue", "--drain-timeout", "-5"), "not a duration"),
+        (("switch", "", "--to", "blue"), "'' is not a name"),
+        (("switch", "a" * 64, "--to", "blue"), "1 to 63 characters"),
+        (("switch", "a\nb", "--to", "blue"), "not a name"),
+        (("rollback", " "), "' ' is not a name"),
+        (("rollback", "a", "--undo", "0"), "0 is not in the range"),
+        (("exclude", "a/b", "--reason", "x"), "'a/b' is not a name"),
+        (("include", ""), "'' is not a name"),
+        (("include", ".."), "'..' is not a name"),
+        (("agents", "remove", ""), "'' is not a name"),
+        (("waive", "7", "a/b", "--reason", "x"), "'a/b' is not a name"),
+        (("switch", "a", "--to", "blue", "--idempotency-key", " "), "must not be blank"),
+        (("switch", "a", "--to", "blue", "--idempotency-key", "a\nb"), "printable ASCII"),
+        (("switch", "a", "--to", "blue", "--idempotency-key", "x" * 129), "at most 128"),
+        (("switch", "a", "--to", "blue", "--as", "Ада"), "printable ASCII"),
+        (("switch", "a", "--to", "blue", "--as", ""), "must not be blank"),
     ],
 )
 def test_usage_error_exits_with_2_and_says_what_is_wrong(
@@ -265,8 +349,32 @@ def test_usage_error_exits_with_2_and_says_what_is_wrong(
 
 
 def test_every_command_has_its_help(run: Run) -> None:
-    for name in cli._COMMANDS:
-        assert run(name, "--help").exit_code == 0, name
+    for words in commands():
+        assert run(*words, "--help").exit_code == 0, words
+
+
+def test_examples_in_the_help_are_commands_that_exist() -> None:
+    found = 0
+    for words, command in commands().items():
+        for example in getattr(command, "examples", ()):
+            given = shlex.split(re.split(r" [|>] ", example)[0])
+            assert tuple(given[1 : len(words) + 1]) == words
+            command.make_context(example, given[len(words) + 1 :])
+            found += 1
+    assert found > 20
+
+
+def commands() -> dict[tuple[str, ...], click.Command]:
+    """Every command below `turnout` by its words, groups and their members alike."""
+    context = click.Context(cli.turnout)
+    found: dict[tuple[str, ...], click.Command] = {}
+    for name in cli.turnout.list_commands(context):
+        command = cli.turnout.get_command(context, name)
+        assert command is not None
+        found[name,] = command
+        if isinstance(command, click.Group):
+            found |= {(name, one): inner for one, inner in command.commands.items()}
+    return found
 
 
 def test_fault_of_ours_is_told_without_a_traceback(
@@ -300,3 +408,67 @@ def test_configuration_with_a_fault_is_refused(run: Run, tmp_path: Path) -> None
         result: click.testing.Result = run(*arguments, "--config", config)
         assert result.exit_code == 3
         assert "domain_key is missing" in result.stderr
+
+
+# ------------------------------------------------------------------------- streams of the process
+
+
+def in_a_shell(line: str, at: FakeCoordinator) -> subprocess.CompletedProcess[str]:
+    """A command line of bash, as an operator types it; ``turnout`` stands for the command."""
+    command = f'turnout() {{ {sys.executable} -m turnout.cli.main "$@"; }}; set -o pipefail; {line}'
+    return subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, "TURNOUT_COORDINATORS": at.url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("turnout status | true", 0),
+        ("turnout services >&-", 0),
+        ("turnout services -o json >&-", 0),
+        ("turnout services 2>&-", 0),
+        ("turnout nonsense 2>&-", 2),
+        ("turnout services > /dev/full", 1),
+        ("PYTHONIOENCODING=ascii turnout services", 0),
+        ("turnout status -w --interval 100ms -o json | head -1", 1),
+        ("turnout status -w --interval 100ms | head -1", 1),
+    ],
+)
+def test_closed_or_odd_stream_costs_nobody_a_traceback(
+    domain: FakeCoordinator, line: str, code: int
+) -> None:
+    domain.answer("GET", "/v1/status", *(STATUS | {"term": term} for term in range(20)))
+    done = in_a_shell(line, domain)
+    assert done.returncode == code, done
+    for word in ("Traceback", "Exception ignored", "Broken pipe", "fault in turnout"):
+        assert word not in done.stderr
+
+
+def test_switch_whose_talk_nobody_hears_ends_by_its_outcome(domain: FakeCoordinator) -> None:
+    domain.answer("POST", "/v1/switches", switch())
+    domain.tell(7, [switch()], [switch(phase="committed")], [live(outcome="partial")])
+    done = in_a_shell("turnout switch checkout --to green 2>&1 | head -1", domain)
+    assert done.returncode == 6, done
+    assert done.stdout.startswith("Accepted as epoch 7")
+
+
+def test_watching_that_is_interrupted_exits_with_130(domain: FakeCoordinator) -> None:
+    command = [sys.executable, "-m", "turnout.cli.main", "status", "-w", "-o", "json"]
+    with subprocess.Popen(
+        [*command, "--coordinator", domain.url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == "Interrupted.\n"

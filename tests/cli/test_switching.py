@@ -12,7 +12,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from tests.cli.conftest import Run
-from tests.cli.fake_coordinator import FakeCoordinator, live, serving, switch
+from tests.cli.fake_coordinator import FakeCoordinator, agent, live, serving, switch
 from turnout.runtime import problems
 
 SWITCH = ("switch", "checkout", "--to", "green")
@@ -52,6 +52,33 @@ def test_table_shows_every_region_and_how_long_it_took(run: Run, fake: FakeCoord
     assert "live everywhere in 300 ms of 30 s" in out
     assert "skew 0.40 ms" in out
     assert [line.split()[0] for line in out.splitlines()[-2:]] == ["eu", "us"]
+
+
+def test_report_names_who_is_behind_and_who_was_left_out(run: Run, fake: FakeCoordinator) -> None:
+    fake.answer("POST", "/v1/switches", switch())
+    agents = [
+        agent("eu-a", "eu", standing="excluded", reason="maintenance", asked=False),
+        agent("us-a", "us", standing="stale", reason="behind after epoch 7", vote="yes"),
+    ]
+    late = [{"agent": "us-a", "region": "us", "reason": "unconfirmed: not heard in time"}]
+    partial = {"outcome": "partial", "phase": "draining", "reason": "not live everywhere in time"}
+    fake.tell(7, [live(**partial, agents=agents, laggards=late)])
+    result = run(*SWITCH, "--wait-for", "live", at=fake)
+    assert result.exit_code == 6
+    assert "partial after 310 ms: committed, not live everywhere in time" in result.stdout
+    assert "excluded: maintenance" in result.stdout
+    assert "unconfirmed: not heard in time" in result.stdout
+
+
+def test_switch_of_long_ago_is_shown_by_its_timeline(run: Run, fake: FakeCoordinator) -> None:
+    moment = {"at": "2026-01-31T09:05:07.000000Z", "event": "decided", "text": "commit"}
+    late = [{"agent": "us-a", "region": "us", "reason": "diverged"}]
+    told = live(outcome="partial", agents=[], laggards=late, timeline=[moment])
+    fake.tell(7, [told])
+    result = run("watch", "7", at=fake)
+    assert result.exit_code == 6
+    for line in ("us         us-a   diverged", "decided  commit"):
+        assert line in result.stdout
 
 
 def test_waits_for_the_drain_unless_told_otherwise(run: Run, fake: FakeCoordinator) -> None:
@@ -206,18 +233,8 @@ def test_dry_run_shows_each_region_and_waits_for_nothing(run: Run, fake: FakeCoo
     assert fake.bodies("POST", "/v1/switches")[0]["dry_run"] is True
     assert "nothing has been changed" in result.stdout
     assert "blue -> green" in result.stdout
-    assert "us       excluded" in result.stdout
+    assert "us      excluded      -         keeps what it serves" in result.stdout
     assert "us-b" in result.stdout
-
-
-def test_rollback_names_the_epoch_to_undo(run: Run, fake: FakeCoordinator) -> None:
-    fake.answer("POST", "/v1/rollbacks", switch(kind="rollback"))
-    fake.tell(7, [live(kind="rollback")])
-    result = run("rollback", "checkout", "--undo", "5", at=fake)
-    assert result.exit_code == 0
-    assert fake.seen[0].body["undo"] == 5
-    assert "checkout back from blue to green" in result.stdout
-    assert run("rollback", at=fake).exit_code == 2
 
 
 def test_abort_exits_with_0_once_the_switch_is_aborted(run: Run, fake: FakeCoordinator) -> None:

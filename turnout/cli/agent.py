@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from turnout.cli.examples import WithExamples
 from turnout.cli.exit_codes import CommandError
 from turnout.runtime.problems import ExitCode
 
@@ -15,11 +16,17 @@ def agent() -> None:
     """The edge agent: it stands beside one proxy and keeps it at the table in force."""
 
 
-@agent.command()
+@agent.command(
+    cls=WithExamples,
+    examples=(
+        "turnout agent run --example > agent.toml",
+        "turnout agent run -c agent.toml",
+    ),
+)
 @click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default="agent.toml",
     show_default=True,
     help="Its configuration.",
@@ -37,8 +44,11 @@ def run(config: Path, example: bool) -> None:
     raise click.exceptions.Exit(main(config))
 
 
-@agent.command()
-@click.argument("path", type=click.Path(path_type=Path), default="agent.key")
+@agent.command(
+    cls=WithExamples,
+    examples=("turnout agent keygen agent.key",),
+)
+@click.argument("path", type=click.Path(path_type=Path, readable=False), default="agent.key")
 def keygen(path: Path) -> None:
     """Make the agent's private key at PATH and print its public key.
 

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from turnout.cli import render
 from turnout.cli.api_client import Api, segment
-from turnout.cli.options import target_of, target_options
+from turnout.cli.examples import WithExamples
+from turnout.cli.listing import Listing
+from turnout.cli.options import NAME, confirmed, target_of, target_options
 from turnout.cli.running import ask
 from turnout.cli.terminal import say, show, show_json
 
 Json = Mapping[str, Any]
+
+_EXAMPLE_KEY = "405c203f71ffb58d1cb1ebaac2b7327b6b42bf648b66624872a3c1e8f5e53ae8"
+NO_AGENTS = "No agents yet: `turnout agents add ID --region REGION --public-key KEY`."
 _STANDING = {"good": render.GOOD, "stale": render.WAITING, "excluded": render.WAITING}
 
 
 @click.group(invoke_without_command=True)
 @target_options
 def agents(**params: Any) -> None:
-    """List the agents, or add and remove one."""
+    """List the agents, or add and remove one.
+
+    LINK: whether the agent holds a stream to the leader. CLOCK: how far its clock may be from the
+    leader's. DRAIN: requests that its proxy still finishes for colours that were left.
+    """
     if click.get_current_context().invoked_subcommand is not None:
         return
     target = target_of(params)
@@ -36,7 +43,7 @@ def agents(**params: Any) -> None:
         elif document["agents"]:
             show(agents_table(document["agents"]))
         else:
-            show("No agents yet: `turnout agents add ID --region REGION --public-key KEY`.")
+            show(NO_AGENTS)
 
     ask(target, work)
 
@@ -47,9 +54,12 @@ def _public_key(_ctx: click.Context, _param: click.Parameter, value: str) -> str
     return value.lower()
 
 
-@agents.command()
-@click.argument("agent")
-@click.option("--region", required=True, help="Where its proxy is.")
+@agents.command(
+    cls=WithExamples,
+    examples=(f"turnout agents add eu-1 --region eu --public-key {_EXAMPLE_KEY}",),
+)
+@click.argument("agent", type=NAME)
+@click.option("--region", required=True, type=NAME, help="Where its proxy is.")
 @click.option(
     "--public-key", required=True, callback=_public_key, help="As printed by `agent keygen`."
 )
@@ -69,16 +79,22 @@ def add(agent: str, region: str, public_key: str, **params: Any) -> None:
     ask(target, work)
 
 
-@agents.command()
-@click.argument("agent")
+@agents.command(
+    cls=WithExamples,
+    examples=('turnout agents remove eu-1 --reason "the machine is gone"',),
+)
+@click.argument("agent", type=NAME)
 @click.option("--reason", default="", help="Why, for the history.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask whether I am sure.")
 @target_options
 def remove(agent: str, reason: str, yes: bool, **params: Any) -> None:
-    """Remove AGENT: nobody waits for it, and nobody tells its proxy of switches, any more."""
+    """Take AGENT out of the fleet.
+
+    Nobody waits for it any more, and nobody tells it of switches; its proxy keeps what it serves.
+    """
     target = target_of(params)
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"Remove {agent}? Its proxy keeps what it serves.", abort=True, err=True)
+    if not yes:
+        confirmed(f"Remove {agent}? Its proxy keeps what it serves.")
 
     async def work(api: Api) -> None:
         reply = await api.delete(f"/v1/agents/{segment(agent)}", reason=reason or None)
@@ -90,7 +106,7 @@ def remove(agent: str, reason: str, yes: bool, **params: Any) -> None:
     ask(target, work)
 
 
-def agents_table(agents: Sequence[Json]) -> Table:
+def agents_table(agents: Sequence[Json]) -> Listing:
     """One line an agent."""
     ordered = sorted(agents, key=lambda one: (one["region"], one["agent"]))
     rows = [
@@ -102,7 +118,7 @@ def agents_table(agents: Sequence[Json]) -> Table:
             str(one["epoch"] if one["epoch"] is not None else "-"),
             one["progress"] or "-",
             str(one["in_flight"] if one["in_flight"] is not None else "-"),
-            _milliseconds(one["bound_ms"]),
+            _clock(one["bound_ms"]),
             one["trouble"] or one["reason"] or "",
         )
         for one in ordered
@@ -114,8 +130,8 @@ def agents_table(agents: Sequence[Json]) -> Table:
         "LINK",
         "EPOCH",
         "PROGRESS",
-        "DRAINING",
-        "CLOCK BOUND",
+        "DRAIN",
+        "CLOCK",
         "REASON",
         rows=rows,
     )
@@ -123,9 +139,10 @@ def agents_table(agents: Sequence[Json]) -> Table:
 
 def _connected(agent: Json) -> Text:
     if agent["connected"]:
-        return Text("connected", style=render.GOOD)
+        return Text("up", style=render.GOOD)
     return Text("away", style=render.BAD)
 
 
-def _milliseconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} ms"
+def _clock(bound_ms: float | None) -> str:
+    """How far the agent's clock may be from the leader's."""
+    return "-" if bound_ms is None else f"±{bound_ms:.1f} ms"

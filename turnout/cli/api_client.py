@@ -108,28 +108,35 @@ class Api:
         """A switch as it stands."""
         return await self.get(f"/v1/switches/{epoch}")
 
-    async def follow(self, epoch: int, *, until: str) -> AsyncGenerator[dict[str, Any]]:
+    async def follow(
+        self, epoch: int, *, until: str, patient: bool
+    ) -> AsyncGenerator[dict[str, Any]]:
         """A switch at each of its changes, the first as it stands, over changes of leader.
 
         ``until`` (outcome, drained, released) tells the coordinator where to end; the caller
-        stops by itself at the document it waited for.
+        stops by itself at the document it waited for. Whoever is not ``patient`` is told with a
+        CoordinatorError that nobody answers the first time; afterwards it is tried for ever.
         """
         path = f"/v1/switches/{epoch}/events?{urlencode({'until': until})}"
-        told = False
+        started, told = trio.current_time(), False
 
         def interrupted(error: CoordinatorError) -> None:
             nonlocal told
+            if not patient and trio.current_time() - started > self._patience.leaderless_s:
+                raise error
             # A stream that ends by itself says that there is nothing more to come yet.
             if not told and not isinstance(error, StreamBrokenError):
                 told = True
-                self._say(f"{error}; the switch goes on, and is watched again as soon as possible")
+                self._say(
+                    f"{error}; trying again for as long as it takes. A switch goes on regardless"
+                )
 
         events = follow_events(
             self._coordinators, path, pause_s=_PAUSE_S, on_interruption=interrupted
         )
         async with aclosing(events):
             async for event in events:
-                told = False
+                told, patient = False, True
                 if event.event == "switch":
                     yield _object(event.data.encode(), path)
 
@@ -154,10 +161,12 @@ class Api:
                 changes = method != "GET"
                 limit_s = self._patience.leaderless_s if changes else self._patience.away_s
                 trouble = error
-            if trio.current_time() - started + _PAUSE_S > limit_s:
+            left_s = started + limit_s - trio.current_time()
+            if left_s < _PAUSE_S:
                 raise trouble
             if not told:
-                self._say(f"{trouble}; trying again for {limit_s:g} s")
+                left_s = min(left_s, trio.current_effective_deadline() - trio.current_time())
+                self._say(f"{trouble}; trying again for {left_s:.1f} s")
                 told = True
             await trio.sleep(_PAUSE_S)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from turnout.cli.examples import WithExamples
 from turnout.cli.exit_codes import CommandError
 from turnout.runtime.problems import ExitCode
 
@@ -26,7 +27,14 @@ def _regions(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     return ",".join(names)
 
 
-@click.command()
+@click.command(
+    cls=WithExamples,
+    examples=(
+        "turnout dev",
+        "turnout dev --regions eu,us --etcd 1",
+        "turnout dev --demo",
+    ),
+)
 @click.option(
     "--regions",
     default="3",
@@ -35,8 +43,20 @@ def _regions(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     metavar="N|NAME,NAME",
     help="How many regions, or their names.",
 )
-@click.option("--coordinators", type=click.IntRange(1, 3), default=2, show_default=True)
-@click.option("--etcd", type=click.Choice(["1", "3"]), default="3", show_default=True)
+@click.option(
+    "--coordinators",
+    type=click.IntRange(1, 3),
+    default=2,
+    show_default=True,
+    help="How many coordinators.",
+)
+@click.option(
+    "--etcd",
+    type=click.Choice(["1", "3"]),
+    default="3",
+    show_default=True,
+    help="How many members of etcd.",
+)
 @click.option("--demo", is_flag=True, help="Play the demo and end; 0 if it was as promised.")
 @click.option("--json", "as_json", is_flag=True, help="Print addresses (or the demo) as JSON.")
 @click.option(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from turnout.cli.examples import WithExamples
 from turnout.cli.exit_codes import CommandError
-from turnout.cli.options import output_option
+from turnout.cli.options import confirmed, output_option
 from turnout.cli.running import run
 from turnout.cli.terminal import say, show_json
 from turnout.runtime.problems import ExitCode
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 config_option = click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     default="coordinator.toml",
     show_default=True,
     help="A coordinator's configuration: it names etcd, the domain and its key file.",
@@ -42,7 +42,10 @@ def domain() -> None:
     """Begin a domain's history, or begin it anew after a restore."""
 
 
-@domain.command()
+@domain.command(
+    cls=WithExamples,
+    examples=("turnout domain init -c coordinator.toml",),
+)
 @config_option
 @output_option
 def init(config: Path, output: str) -> None:
@@ -63,7 +66,12 @@ def init(config: Path, output: str) -> None:
     _print(settings, begun.record, signer, as_json=output == "json")
 
 
-@domain.command()
+@domain.command(
+    cls=WithExamples,
+    examples=(
+        'turnout domain rebase --above 41 --reason "etcd restored from last night\'s backup"',
+    ),
+)
 @config_option
 @click.option(
     "--above",
@@ -87,12 +95,10 @@ def rebase(config: Path, above: int, reason: str, yes: bool, output: str) -> Non
 
     settings = _settings(config)
     signer = _signer(settings, make=False)
-    if not yes and sys.stdin.isatty():
-        click.confirm(
+    if not yes:
+        confirmed(
             f"Begin a new incarnation of '{settings.domain}'? Every edge goes to the table that"
-            " etcd has in force now.",
-            abort=True,
-            err=True,
+            " etcd has in force now."
         )
 
     async def work(store: Store) -> IncarnationRecord:

@@ -7,13 +7,17 @@ from typing import Any
 import click
 
 from turnout.cli.api_client import Api, segment
-from turnout.cli.options import target_of, target_options
+from turnout.cli.examples import WithExamples
+from turnout.cli.options import NAME, target_of, target_options
 from turnout.cli.running import ask
 from turnout.cli.terminal import say, show_json
 
 
-@click.command()
-@click.argument("region")
+@click.command(
+    cls=WithExamples,
+    examples=('turnout exclude eu-west-1 --reason "its provider works on the network"',),
+)
+@click.argument("region", type=NAME)
 @click.option("--reason", required=True, help="Why; shown wherever the exclusion matters.")
 @target_options
 def exclude(region: str, reason: str, **params: Any) -> None:
@@ -33,8 +37,11 @@ def exclude(region: str, reason: str, **params: Any) -> None:
     ask(target, work)
 
 
-@click.command()
-@click.argument("region")
+@click.command(
+    cls=WithExamples,
+    examples=("turnout include eu-west-1",),
+)
+@click.argument("region", type=NAME)
 @click.option("--reason", default="", help="Why, for the history.")
 @target_options
 def include(region: str, reason: str, **params: Any) -> None:

@@ -74,7 +74,8 @@ def _further(problem: Problem) -> Iterator[str]:
     """Lists of names that a problem brings along and its text does not say already."""
     for name, value in problem.extensions.items():
         if isinstance(value, list) and value:
-            shown = [str(one) for one in value if str(one) not in problem.detail]
+            names = [one for one in value if isinstance(one, str | int)]
+            shown = [str(one) for one in names if str(one) not in problem.detail]
             if shown:
                 more = "" if len(shown) <= _LISTED else f" and {len(shown) - _LISTED} more"
                 yield f"  {name}: {', '.join(shown[:_LISTED])}{more}"

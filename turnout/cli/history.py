@@ -21,7 +21,7 @@ Json = Mapping[str, Any]
 @click.option("--before", type=click.IntRange(min=0), metavar="EPOCH", help="Older than this.")
 @target_options
 def history(limit: int, before: int | None, **params: Any) -> None:
-    """Show the history, newest first."""
+    """Show the history, newest first: what was done, and whose attempts were refused."""
     target = target_of(params)
 
     async def work(api: Api) -> None:

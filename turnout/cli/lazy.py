@@ -10,25 +10,30 @@ import click
 
 
 class LazyGroup(click.Group):
-    """Subcommands as ``{"switch": ("turnout.cli.switch:switch", "Move a service ...")}``.
+    """Subcommands as ``{"Look": {"watch": ("turnout.cli.watch:watch", "Follow a switch")}}``.
 
-    The short help stands here as well, so that listing the commands imports none of them.
+    The sections are those of the help. The short help stands here as well, so that listing the
+    commands imports none of them.
     """
 
-    lazy: Mapping[str, tuple[str, str]] = {}
+    sections: Mapping[str, Mapping[str, tuple[str, str]]] = {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, in the order in which they were written down."""
-        return [*self.lazy, *super().list_commands(ctx)]
+        return [*self._lazy(), *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, imported now; None if there is none of this name."""
-        if cmd_name not in self.lazy:
+        known = self._lazy().get(cmd_name)
+        if known is None:
             return super().get_command(ctx, cmd_name)
-        module, _, attribute = self.lazy[cmd_name][0].partition(":")
+        module, _, attribute = known[0].partition(":")
         command = getattr(import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def _lazy(self) -> dict[str, tuple[str, str]]:
+        return {n: entry for commands in self.sections.values() for n, entry in commands.items()}
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -48,7 +53,9 @@ class LazyGroup(click.Group):
         ctx: click.Context,  # noqa: ARG002
         formatter: click.HelpFormatter,
     ) -> None:
-        """The list of commands in the help."""
-        rows = [(name, text) for name, (_, text) in self.lazy.items()]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        """The list of commands in the help, section by section, with one width of names."""
+        longest = max(map(len, self._lazy()), default=0)
+        for title, commands in self.sections.items():
+            rows = [(f"{name:<{longest}}", text) for name, (_, text) in commands.items()]
+            with formatter.section(title):
+                formatter.write_dl(rows)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
+from turnout.cli.listing import Listing, Row
 from turnout.cli.switch_view import AgentView, SwitchView
 from turnout.protocol.records import OutcomeKind
 
@@ -22,21 +21,14 @@ _OUTCOME_STYLE = {
 }
 
 
-def table(*columns: str, rows: Iterable[Sequence[str | Text]] = (), title: str = "") -> Table:
-    """A plain table: headings, no lines."""
-    made = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        title=title or None,
-        title_justify="left",
-        title_style="bold",
-    )
-    for column in columns:
-        made.add_column(column, no_wrap=column != "REASON", overflow="fold")
-    for row in rows:
-        made.add_row(*row)
-    return made
+def table(*headings: str, rows: Iterable[Row] = ()) -> Listing:
+    """A plain table: headings, no lines; columns without a word are left out."""
+    return Listing(headings, rows)
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: "1 agent", "3 agents"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def colour(name: str | None) -> Text:
@@ -44,17 +36,25 @@ def colour(name: str | None) -> Text:
     return Text(name or "-", style=_COLOURS.get(name or "", QUIET))
 
 
-def outcome(switch: SwitchView) -> Text:
-    """The outcome, or the phase that it is in."""
+def conclusion(switch: SwitchView) -> Text:
+    """What it came to, how long that took, and why; or the phase that it is in."""
     if switch.outcome is None:
         return Text(switch.phase, style=WAITING)
-    words = {
-        OutcomeKind.LIVE: "live everywhere",
-        OutcomeKind.PARTIAL: "partial: committed, but not live everywhere",
-        OutcomeKind.ABORTED: "aborted: nothing changed",
-        OutcomeKind.ROLLED_BACK: "rolled back",
-    }
-    return Text(words[switch.outcome], style=_OUTCOME_STYLE[switch.outcome])
+    known = "" if switch.known_s is None else f" after {duration(switch.known_s)}"
+    why = f": {switch.reason}" if switch.reason else ""
+    text = Text(style=_OUTCOME_STYLE[switch.outcome])
+    if switch.outcome is OutcomeKind.LIVE:
+        text.append(f"live everywhere in {duration(switch.elapsed_s)} of {switch.sla.budget_s:g} s")
+    elif switch.outcome is OutcomeKind.PARTIAL:
+        text.append(f"partial{known}: committed")
+        why = f", {switch.reason or 'not live everywhere'}"
+    elif switch.outcome is OutcomeKind.ABORTED:
+        text.append(f"aborted{known}, nothing has changed")
+    else:
+        text.append(f"rolled back{known}, before it was live everywhere")
+    if switch.sla.met is False:
+        text.append(" (longer than promised)", style=BAD)
+    return text.append(why, style="default")
 
 
 def clock_time(moment: str | None) -> str:
@@ -115,45 +115,54 @@ def drain(agent: AgentView, switch: SwitchView) -> Text:
     return Text(f"{agent.in_flight} in flight" if agent.in_flight else "draining", style=WAITING)
 
 
-def agents_of(switch: SwitchView) -> Table:
-    """One line an agent: what each of them did."""
+def agents_of(switch: SwitchView) -> Listing:
+    """One line an agent: what each of them did, and what is the matter with it."""
+    behind = {laggard.agent: laggard.reason for laggard in switch.laggards}
     rows = [
         (
             region,
             agent.agent,
-            agent.standing,
             vote(agent),
             after(switch.accepted_at, agent.flipped_at),
             after(switch.accepted_at, agent.live_at),
             drain(agent, switch),
-            agent.reason,
+            behind.get(agent.agent) or _matter(agent),
         )
         for region, agents in switch.regions.items()
         for agent in agents
     ]
-    return table(
-        "REGION", "AGENT", "STANDING", "VOTE", "FLIPPED", "LIVE", "DRAIN", "REASON", rows=rows
-    )
+    return table("REGION", "AGENT", "VOTE", "FLIPPED", "LIVE", "DRAIN", "REASON", rows=rows)
+
+
+def _matter(agent: AgentView) -> str:
+    standing = "" if agent.standing == "good" else agent.standing
+    return ": ".join(filter(None, (standing, agent.reason)))
 
 
 def headline(switch: SwitchView) -> Text:
     """A switch in one line: what, which epoch, how it stands, how long it took."""
-    line = Text.assemble((switch.title, "bold"), f"  epoch {switch.epoch}  ", outcome(switch))
-    if switch.elapsed_s is not None:
-        line.append(f" in {duration(switch.elapsed_s)} of {switch.sla.budget_s:g} s")
-    if switch.sla.met is False:
-        line.append(" (longer than promised)", style=BAD)
-    if switch.reason:
-        line.append(f": {switch.reason}")
-    return line
+    return Text.assemble((switch.title, "bold"), f"  epoch {switch.epoch}  ", conclusion(switch))
+
+
+def laggards(switch: SwitchView) -> Listing:
+    """Who was behind when the outcome was written."""
+    rows = [(one.region, one.agent, one.reason) for one in switch.laggards]
+    return table("BEHIND IN", "AGENT", "REASON", rows=rows)
+
+
+def timeline(switch: SwitchView) -> Listing:
+    """What happened when; for a switch of which no coordinator remembers more."""
+    rows = [(date_time(one.at), one.event, one.text) for one in switch.timeline]
+    return table("WHEN", "WHAT", "TEXT", rows=rows)
 
 
 def timing(switch: SwitchView) -> str:
     """How the flip was timed, in one line; empty until there is something to say."""
     activation = switch.activation
-    parts = [f"activation {activation.mode}" if activation.mode else ""]
-    if activation.reason:
-        parts.append(f"({activation.reason})")
+    mode = f"activation {activation.mode}" if activation.mode else ""
+    if activation.time is not None and switch.outcome is None:
+        mode += f" for {clock_time(activation.time)}"
+    parts = [f"{mode} ({activation.reason})" if activation.reason else mode]
     if activation.skew_ms is not None:
         parts.append(f"skew {activation.skew_ms:.2f} ms")
     if activation.bound_ms is not None:

@@ -21,22 +21,27 @@ def show_noop(document: Json, *, as_json: bool) -> None:
         show("Nothing to do: this is in force everywhere already.")
 
 
-def show_plan(plan: Json, *, as_json: bool) -> None:
+def show_plan(plan: Json, *, undo: int | None, as_json: bool) -> None:
     """Shows what would change in each region."""
     if as_json:
         show_json(plan)
         return
-    what = f"{plan['kind']} {plan['service'] or ''}".strip()
+    what = " ".join(filter(None, (plan["kind"], plan["service"])))
+    if undo is not None:
+        what += f" (undoes epoch {undo})"
     show(Text(f"{what} would be epoch {plan['epoch']}; nothing has been changed.", style="bold"))
     show("")
     rows = [row for region in plan["regions"] for row in _rows(plan, region)]
     show(render.table("REGION", "AGENTS", "SERVICE", "CHANGE", rows=rows))
-    for line in _footnotes(plan):
-        show(line)
+    if footnotes := list(_footnotes(plan)):
+        show("\n".join(["", *footnotes]))
 
 
 def _rows(plan: Json, region: Json) -> Iterator[tuple[str | Text, ...]]:
     name, agents = region["region"], _agents(plan, region)
+    if region["region"] in plan["excluded_regions"]:
+        yield name, agents, "-", Text("keeps what it serves", style=render.QUIET)
+        return
     if not region["changes"]:
         yield name, agents, "-", Text("no change", style=render.QUIET)
     for number, change in enumerate(region["changes"]):

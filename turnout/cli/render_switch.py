@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from turnout.cli import render
+from turnout.cli.render_lines import LineDisplay
 from turnout.cli.switch_view import AgentView, SwitchView
 from turnout.protocol.records import OutcomeKind
 
@@ -40,52 +41,8 @@ class Display(Protocol):
 
 def display_on(console: Console) -> Display:
     """The display that fits a console."""
-    return LiveDisplay(console) if console.is_terminal else LineDisplay(console)
-
-
-class LineDisplay:
-    """One line for every new fact: for logs, CI and pipes."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._said: set[str] = set()
-
-    def __enter__(self) -> Self:
-        """Begins to show."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Nothing is left to undo."""
-
-    def update(self, switch: SwitchView) -> None:
-        """Says what has not been said yet."""
-        for line in _facts(switch):
-            if line not in self._said:
-                self._said.add(line)
-                self._console.print(line, soft_wrap=True)
-
-
-def _facts(switch: SwitchView) -> list[str]:
-    where = f"epoch {switch.epoch}:"
-    facts = [f"{where} {switch.title}: accepted"]
-    for region, agents in switch.regions.items():
-        for agent in agents:
-            who = f"{where} {region} {agent.agent}"
-            if agent.vote in ("yes", "no"):
-                because = f" ({agent.reason})" if agent.vote == "no" and agent.reason else ""
-                facts.append(f"{who} votes {agent.vote}{because}")
-            if agent.live_at is not None:
-                facts.append(f"{who} live {render.after(switch.accepted_at, agent.live_at)}")
-    if switch.phase not in ("preparing", "live"):
-        facts.append(f"{where} {switch.phase}")
-    if switch.outcome is not None:
-        facts.append(f"{where} {render.outcome(switch).plain}")
-    return facts
+    redraws = console.is_terminal and not console.is_dumb_terminal
+    return LiveDisplay(console) if redraws else LineDisplay(console)
 
 
 class LiveDisplay:
@@ -130,9 +87,14 @@ class LiveDisplay:
 
 def drawing(switch: SwitchView, *, waited_s: float, busy: RenderableType) -> RenderableType:
     """The tree: a headline, a line for each region (and agent, where it has several)."""
+    headline = render.headline(switch).append(_so_far(switch, waited_s), style=render.QUIET)
     head = Table.grid(padding=(0, 1))
-    head.add_row(busy, render.headline(switch), Text(_so_far(switch, waited_s), style=render.QUIET))
-    rows = Table.grid(padding=(0, 2))
+    head.add_row(busy, headline)
+    rows = Table.grid(padding=(0, 1))
+    for _ in ("region", "vote", "landing"):
+        rows.add_column(no_wrap=True)
+    for _ in ("drain", "reason"):
+        rows.add_column(overflow="fold")
     regions = list(switch.regions.items())
     for number, (region, agents) in enumerate(regions, start=1):
         _add_region(rows, switch, region, agents, last=number == len(regions))
@@ -144,9 +106,9 @@ def drawing(switch: SwitchView, *, waited_s: float, busy: RenderableType) -> Ren
 
 def _so_far(switch: SwitchView, waited_s: float) -> str:
     if switch.outcome is None:
-        return f"{waited_s:.1f} s of {switch.sla.budget_s:g} s"
+        return f", {waited_s:.1f} s of {switch.sla.budget_s:g} s"
     in_flight = sum(agent.in_flight or 0 for agent in switch.agents)
-    return f"draining: {in_flight} in flight" if in_flight else ""
+    return f", draining: {in_flight} in flight" if in_flight else ""
 
 
 def _add_region(
@@ -178,7 +140,7 @@ def _cells(switch: SwitchView, agent: AgentView) -> tuple[Text, ...]:
 
 
 def _voting(switch: SwitchView, agent: AgentView) -> Text:
-    if agent.vote is None and switch.outcome is None and agent.standing == "good":
+    if agent.vote is None and agent.asked and switch.phase == "preparing":
         return Text("asked", style=render.WAITING)
     shown = render.vote(agent)
     return Text(f"votes {shown.plain}", style=shown.style) if agent.vote else shown
@@ -189,13 +151,14 @@ def _landing(switch: SwitchView, agent: AgentView) -> Text:
         return Text(f"live {render.after(switch.accepted_at, agent.live_at)}", style=render.GOOD)
     if agent.flipped_at is not None:
         return Text("flipped, being probed", style=render.WAITING)
+    if not agent.asked:
+        return Text("not asked", style=render.QUIET)
     if switch.phase == "preparing":
         return Text("staged" if agent.vote == "yes" else "staging", style=render.QUIET)
     if switch.outcome in (OutcomeKind.ABORTED, OutcomeKind.ROLLED_BACK):
         return Text("unchanged", style=render.QUIET)
-    if switch.activation.time is not None and switch.outcome is None:
-        due = render.clock_time(switch.activation.time)
-        return Text(f"committed, flips at {due}", style=render.WAITING)
+    if switch.outcome is None:
+        return Text("committed", style=render.WAITING)
     return Text("not live", style=render.WAITING)
 
 

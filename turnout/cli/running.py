@@ -29,7 +29,7 @@ def run(work: Callable[[], Awaitable[T]], *, on_interrupt: Callable[[], None] | 
     if isinstance(result, _Done):
         return result.value  # type: ignore[no-any-return]
     if on_interrupt is None:
-        say("interrupted")
+        say("Interrupted.")
     else:
         on_interrupt()
     raise click.exceptions.Exit(int(ExitCode.INTERRUPTED))
@@ -81,7 +81,7 @@ async def _cancel_at_first(signals: Any, scope: trio.CancelScope) -> None:
 
 
 def _for_people(error: Exception) -> Exception:
-    if isinstance(error, click.ClickException):
+    if isinstance(error, click.ClickException | BrokenPipeError):
         return error
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

@@ -6,18 +6,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-from rich.table import Table
 
 from turnout.cli import render
 from turnout.cli.api_client import Api
+from turnout.cli.examples import WithExamples
+from turnout.cli.listing import Listing
 from turnout.cli.options import target_of, target_options
 from turnout.cli.running import ask
 from turnout.cli.terminal import show, show_json
 
 Json = Mapping[str, Any]
 
+NO_SERVICES = "No services yet: bring the first table with `turnout apply -f FILE`."
 
-@click.command()
+
+@click.command(
+    cls=WithExamples,
+    examples=(
+        "turnout services",
+        "turnout services -o json | jq -r .services[].service",
+    ),
+)
 @target_options
 def services(**params: Any) -> None:
     """List the services of the table in force."""
@@ -30,12 +39,12 @@ def services(**params: Any) -> None:
         elif document["services"]:
             show(services_table(document["services"]))
         else:
-            show("No services yet: bring the first table with `turnout apply -f FILE`.")
+            show(NO_SERVICES)
 
     ask(target, work)
 
 
-def services_table(services: Sequence[Json]) -> Table:
+def services_table(services: Sequence[Json]) -> Listing:
     """One line a service."""
     rows = [
         (
@@ -62,4 +71,6 @@ def services_table(services: Sequence[Json]) -> Table:
 
 
 def _weights(weights: Json) -> str:
-    return f"{weights['blue']}:{weights['green']}"
+    """Nothing where the active colour has all of it, which is as good as always."""
+    shares = (weights["blue"], weights["green"])
+    return f"{shares[0]}:{shares[1]}" if all(shares) else ""

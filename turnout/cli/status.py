@@ -12,12 +12,13 @@ from rich.live import Live
 from rich.text import Text
 
 from turnout.cli import render
-from turnout.cli.agents import agents_table
+from turnout.cli.agents import NO_AGENTS, agents_table
 from turnout.cli.api_client import Api
+from turnout.cli.examples import WithExamples
 from turnout.cli.exit_codes import CommandError
-from turnout.cli.options import DURATION, target_of, target_options
+from turnout.cli.options import NAME, WAIT, target_of, target_options
 from turnout.cli.running import ask
-from turnout.cli.services import services_table
+from turnout.cli.services import NO_SERVICES, services_table
 from turnout.cli.suggestions import suggestion
 from turnout.cli.terminal import show, show_json, stdout
 from turnout.runtime.problems import ExitCode
@@ -25,12 +26,17 @@ from turnout.runtime.problems import ExitCode
 Json = Mapping[str, Any]
 
 
-@click.command()
-@click.argument("service", required=False)
-@click.option("-w", "--watch", is_flag=True, help="Keep showing it; -o json: a line a change.")
-@click.option(
-    "--interval", type=DURATION, default="1s", show_default=True, help="How often -w asks."
+@click.command(
+    cls=WithExamples,
+    examples=(
+        "turnout status",
+        "turnout status checkout -w",
+        "turnout status -o json | jq .head.committed",
+    ),
 )
+@click.argument("service", required=False, type=NAME)
+@click.option("-w", "--watch", is_flag=True, help="Keep showing it; -o json: a line a change.")
+@click.option("--interval", type=WAIT, default="1s", show_default=True, help="How often -w asks.")
 @target_options
 def status(service: str | None, watch: bool, interval: float, **params: Any) -> None:
     """Show what is in force, the fleet, and a switch that is going on."""
@@ -44,10 +50,13 @@ def status(service: str | None, watch: bool, interval: float, **params: Any) -> 
             show(_page(document))
 
     async def again_and_again(api: Api) -> None:
+        console = stdout()
         if target.json:
             await _stream(api, service, interval)
+        elif console.is_terminal and not console.is_dumb_terminal:
+            await _redrawn(api, service, interval)
         else:
-            await _live(api, service, interval)
+            await _printed_anew(api, service, interval)
 
     ask(target, again_and_again if watch else once)
 
@@ -72,27 +81,45 @@ async def _stream(api: Api, service: str | None, interval_s: float) -> None:
     while True:
         document = await _document(api, service)
         if document != before:
-            show_json(document, compact=True)
+            show_json(document, going_on=True)
             before = document
         await trio.sleep(interval_s)
 
 
-async def _live(api: Api, service: str | None, interval_s: float) -> None:
-    console = stdout()
-    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+async def _redrawn(api: Api, service: str | None, interval_s: float) -> None:
+    with Live(console=stdout(), auto_refresh=False, screen=True) as live:
         while True:
             live.update(_page(await _document(api, service)), refresh=True)
             await trio.sleep(interval_s)
 
 
+async def _printed_anew(api: Api, service: str | None, interval_s: float) -> None:
+    """Where nothing can be drawn over, the page is printed whenever it has changed."""
+    before = None
+    while True:
+        document = await _document(api, service)
+        if _stable(document) != before:
+            if before is not None:
+                show("", going_on=True)
+            show(_page(document), going_on=True)
+            before = _stable(document)
+        await trio.sleep(interval_s)
+
+
+def _stable(document: Json) -> Json:
+    """The page without what changes with every report of an idle fleet."""
+    agents = [{**one, "bound_ms": None} for one in document["agents"]]
+    return {**document, "agents": agents}
+
+
 def _page(document: Json) -> RenderableType:
     parts: list[RenderableType] = [_headline(document), *_notes(document), ""]
-    if document["services"]:
-        parts += [services_table(document["services"]), ""]
-    else:
-        parts += ["No services yet: bring the first table with `turnout apply -f FILE`.", ""]
-    parts.append(agents_table(document["agents"]))
-    return Group(*parts)
+    for things, listing, none_yet in (
+        ("services", services_table, NO_SERVICES),
+        ("agents", agents_table, NO_AGENTS),
+    ):
+        parts += [listing(document[things]) if document[things] else none_yet, ""]
+    return Group(*parts[:-1])
 
 
 def _headline(document: Json) -> Text:
@@ -112,10 +139,12 @@ def _notes(document: Json) -> Iterator[Text]:
         if counts.get(name)
     ]
     all_well = counts.get("enrolled", 0) == counts.get("good", 0) == counts.get("connected", 0)
-    text = f"{counts.get('enrolled', 0)} agents: {', '.join(shown) or 'none connected'}"
+    text = render.count(counts.get("enrolled", 0), "agent")
+    if shown:
+        text += f": {', '.join(shown)}"
     yield Text(text, style=render.GOOD if all_well else render.WAITING)
     if going_on := document["in_progress"]:
-        what = f"{going_on['kind']} {going_on['service'] or ''}".strip()
+        what = " ".join(filter(None, (going_on["kind"], going_on["service"])))
         text = f"{what}, epoch {going_on['epoch']}: {going_on['phase']}"
         yield Text(f"{text}  (turnout watch {going_on['epoch']})", style=render.WAITING)
     for exclusion in document["exclusions"]:

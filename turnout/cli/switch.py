@@ -6,11 +6,21 @@ from typing import Any
 
 import click
 
+from turnout.cli.examples import WithExamples
+from turnout.cli.options import NAME
 from turnout.cli.requests import carry_out, change_of, change_options
 
 
-@click.command()
-@click.argument("service")
+@click.command(
+    cls=WithExamples,
+    examples=(
+        "turnout switch checkout --to green --dry-run",
+        "turnout switch checkout --to green",
+        "turnout switch checkout --to green --activation scheduled --wait-for live",
+        'turnout switch checkout --to green --exclude eu-west-1 --reason "eu-west-1 is down"',
+    ),
+)
+@click.argument("service", type=NAME)
 @click.option("--to", required=True, metavar="blue|green", help="The colour to move to.")
 @click.option(
     "--point-of-no-return",

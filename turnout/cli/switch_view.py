@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import cattrs
-from attrs import field, frozen
+from attrs import frozen
 from cattrs.gen import make_dict_structure_fn, override
 
 from turnout.protocol.records import OutcomeKind
@@ -58,6 +58,32 @@ class AgentView:
 
 
 @frozen(kw_only=True)
+class LaggardView:
+    """An agent that was not known to be live in time, and why."""
+
+    agent: str
+    region: str = ""
+    reason: str = ""
+
+
+@frozen(kw_only=True)
+class RequestView:
+    """Who asked for it, and what a rollback undoes."""
+
+    actor: str = ""
+    undo: int | None = None
+
+
+@frozen(kw_only=True)
+class MomentView:
+    """An entry of the timeline; ``at`` is an ISO 8601 text."""
+
+    at: str | None = None
+    event: str = ""
+    text: str = ""
+
+
+@frozen(kw_only=True)
 class SwitchView:
     """A switch, as far as it has come."""
 
@@ -75,17 +101,24 @@ class SwitchView:
     sla: SlaView = SlaView()
     activation: ActivationView = ActivationView()
     agents: tuple[AgentView, ...] = ()
-    laggards: tuple[Mapping[str, Any] | str, ...] = field(default=())
+    requested: RequestView = RequestView()
+    laggards: tuple[LaggardView, ...] = ()
+    timeline: tuple[MomentView, ...] = ()
 
     @property
     def title(self) -> str:
         """What is being done, in a few words."""
         if self.kind == "apply":
             return "apply the routing table"
-        back = " back" if self.kind == "rollback" else ""
+        what = self.service or ("the whole table" if self.kind else "a number that nobody used")
+        if self.kind == "rollback":
+            what += " back"
         if self.source and self.to:
-            return f"{self.service}{back} from {self.source} to {self.to}"
-        return f"{self.service}{back} to {self.to}" if self.to else f"{self.service}{back}"
+            what += f" from {self.source}"
+        if self.to:
+            what += f" to {self.to}"
+        undo = self.requested.undo
+        return what if undo is None else f"{what} (undoes epoch {undo})"
 
     @property
     def regions(self) -> dict[str, tuple[AgentView, ...]]:
@@ -104,8 +137,16 @@ class SwitchView:
 
     @property
     def is_drained(self) -> bool:
-        """Whether nobody need wait any longer: drained, aborted or undone."""
-        return self.has_reached("retained") or self.outcome is OutcomeKind.ROLLED_BACK
+        """Whether nobody need wait any longer: drained, aborted or undone.
+
+        Who was not asked, or is behind, still serves what the others have left. That keeps the
+        old colour from being released, but it is no drain that comes to an end by waiting.
+        """
+        if self.has_reached("retained") or self.outcome is OutcomeKind.ROLLED_BACK:
+            return True
+        behind = {laggard.agent for laggard in self.laggards}
+        moved = [one for one in self.agents if one.asked and one.agent not in behind]
+        return self.outcome is not None and bool(moved) and all(one.drained for one in moved)
 
 
 def view_of(document: Mapping[str, Any]) -> SwitchView:
@@ -116,11 +157,8 @@ def view_of(document: Mapping[str, Any]) -> SwitchView:
 
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter()
-    for part in (SlaView, ActivationView, AgentView):
+    for part in (SlaView, ActivationView, AgentView, LaggardView, RequestView, MomentView):
         converter.register_structure_hook(part, _without_nulls(converter, part))
-    converter.register_structure_hook_func(
-        lambda kind: kind == Mapping[str, Any] | str, lambda value, _: value
-    )
     # Last, for it is made of the hooks that are known by now.
     converter.register_structure_hook(
         SwitchView, make_dict_structure_fn(SwitchView, converter, source=override(rename="from"))

@@ -11,8 +11,9 @@ from attrs import evolve
 
 from turnout.cli import render
 from turnout.cli.api_client import Api
-from turnout.cli.options import Target, target_of, target_options
-from turnout.cli.requests import carry_out, change_of, change_options
+from turnout.cli.examples import WithExamples
+from turnout.cli.options import target_of, target_options
+from turnout.cli.requests import ChangeRequest, carry_out, change_of, change_options
 from turnout.cli.running import ask, for_people
 from turnout.cli.terminal import say, show, show_json
 
@@ -23,12 +24,19 @@ _file_option = click.option(
     "-f",
     "--file",
     "path",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="The table file (TOML).",
 )
 
 
-@click.command()
+@click.command(
+    cls=WithExamples,
+    examples=(
+        "turnout apply --example > table.toml",
+        "turnout apply -f table.toml --dry-run",
+        "turnout apply -f table.toml",
+    ),
+)
 @_file_option
 @click.option("--example", is_flag=True, help="Print a table file with every key explained.")
 @change_options
@@ -47,24 +55,32 @@ def apply(path: Path | None, example: bool, **params: Any) -> None:
         return
     table = _load(path)
     request = change_of("/v1/tables", {"table": converter.unstructure(table)}, params)
-    _say_what_stays(request.target, table)
-    carry_out(request)
+
+    async def say_what_stays(api: Api, request: ChangeRequest) -> ChangeRequest:
+        for text in _what_stays(await _in_force(api), table):
+            say(text + request.target.flags())
+        return request
+
+    carry_out(request, say_what_stays)
 
 
-@click.command()
+@click.command(
+    cls=WithExamples,
+    examples=("turnout diff -f table.toml",),
+)
 @_file_option
 @target_options
 def diff(path: Path | None, **params: Any) -> None:
     """Show what applying FILE would change. Nothing is changed."""
     table = _load(path)
     target = target_of(params)
-    changes = list(_changes(_in_force(target), table))
+    changes = list(_changes(ask(target, _in_force), table))
     if target.json:
         show_json({"changes": changes})
     elif not changes:
         show("No difference: this table is in force.")
     else:
-        rows = [_row(change) for change in changes]
+        rows = [row for change in changes for row in _rows(change)]
         show(render.table("SERVICE", "CHANGE", "KEY", "IN FORCE", "IN THE FILE", rows=rows))
 
 
@@ -77,26 +93,22 @@ def _load(path: Path | None) -> RoutingTable:
         return load_table(path)
 
 
-def _in_force(target: Target) -> RoutingTable:
+async def _in_force(api: Api) -> RoutingTable:
     from turnout.protocol.codec import structure
     from turnout.protocol.routing import RoutingTable
 
-    async def work(api: Api) -> dict[str, Any]:
-        return await api.get("/v1/table")
-
-    table = ask(target, work)["table"]
+    table = (await api.get("/v1/table"))["table"]
     return structure(table, RoutingTable) if table else RoutingTable()
 
 
-def _say_what_stays(target: Target, table: RoutingTable) -> None:
+def _what_stays(in_force: RoutingTable, table: RoutingTable) -> Iterator[str]:
     """A colour in the file that is not the one in force: apply does not switch."""
-    in_force = _in_force(target)
     for service in table.services:
         known = in_force.service(service.name)
         if known is not None and known.weights != service.weights:
-            say(
+            yield (
                 f"{service.name} stays on {known.active}: apply does not switch."
-                f" For that: turnout switch {service.name} --to {service.active}{target.flags()}"
+                f" For that: turnout switch {service.name} --to {service.active}"
             )
 
 
@@ -151,15 +163,14 @@ def _by_region(backends: Any) -> dict[str, Any]:
     return {one["region"]: {k: v for k, v in one.items() if k != "region"} for one in backends}
 
 
-def _row(change: Mapping[str, Any]) -> tuple[str, ...]:
-    fields = change["fields"]
-    return (
-        change["service"],
-        change["change"],
-        "\n".join(field["key"] for field in fields),
-        "\n".join(_shown(field["in_force"]) for field in fields),
-        "\n".join(_shown(field["in_file"]) for field in fields),
-    )
+def _rows(change: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """One line a key; the service and what became of it stand in the first."""
+    what = (change["service"], change["change"])
+    for number, one in enumerate(change["fields"]):
+        values = _shown(one["in_force"]), _shown(one["in_file"])
+        yield *(("", "") if number else what), one["key"], *values
+    if not change["fields"]:
+        yield *what, "", "", ""
 
 
 def _shown(value: Any) -> str:

@@ -8,14 +8,16 @@ from typing import Any
 import click
 import trio
 from attrs import define, frozen
+from rich.console import Group
 
 from turnout.cli import render
 from turnout.cli.api_client import Api
-from turnout.cli.exit_codes import exit_code_of
-from turnout.cli.options import DURATION, F, Target
+from turnout.cli.exit_codes import CommandError, exit_code_of
+from turnout.cli.options import WAIT, F, Target
 from turnout.cli.render_switch import display_on
 from turnout.cli.switch_view import SwitchView, view_of
 from turnout.cli.terminal import say, show, show_json, stderr
+from turnout.protocol.records import OutcomeKind
 from turnout.runtime.problems import ExitCode
 
 
@@ -32,6 +34,11 @@ class Waiting:
         if self.wait_for == "live":
             return switch.has_reached("live")
         return switch.is_drained
+
+    def limit(self) -> trio.CancelScope:
+        """Ends all that a command does, the asking included, when its time is over."""
+        timeout_s = float("inf") if self.timeout_s is None else self.timeout_s
+        return trio.move_on_after(timeout_s)
 
 
 def waiting_options(command: F) -> F:
@@ -59,10 +66,11 @@ def waiting_options(command: F) -> F:
 
 timeout_option = click.option(
     "--timeout",
-    type=DURATION,
+    type=WAIT,
     default="60s",
     show_default=True,
-    help="Stop waiting after this long (exit code 7 if the outcome is not known by then).",
+    help="Give up after this long: exit code 8 if nobody has answered by then, 7 if it was accepted"
+    " and its outcome is not known.",
 )
 
 
@@ -77,76 +85,88 @@ def waiting_of(params: dict[str, Any]) -> Waiting:
 
 @define(kw_only=True)
 class Watched:
-    """A switch being watched; kept outside the watching task, for whoever interrupts it."""
+    """A switch being watched; kept outside the watching task, for whoever interrupts it.
+
+    Attributes:
+        unanswered: what is not known, and what to do, as long as nobody has answered.
+    """
 
     target: Target
+    unanswered: str
     epoch: int | None = None
     document: dict[str, Any] | None = None
-    key: str | None = None
 
     @property
     def view(self) -> SwitchView | None:
         """The switch as last heard of."""
         return view_of(self.document) if self.document else None
 
+    def heard(self, document: dict[str, Any]) -> None:
+        """Takes in a switch as a coordinator tells it."""
+        self.document, self.epoch = document, int(document["epoch"])
+
     def on_interrupt(self) -> None:
         """Says that only the watching ended, and how to go on."""
-        if self.epoch is not None:
-            say(f"Stopped watching; switch {self.epoch} goes on. " + self._further())
-        elif self.key is not None:
-            say(
-                "Interrupted before a coordinator answered: the switch may have been accepted."
-                f" Run the same command with --idempotency-key {self.key} to find out."
-            )
+        view = self.view
+        if view is None:
+            say(f"Interrupted before a coordinator answered. {self.unanswered}")
+        elif view.outcome is None:
+            say(f"Stopped watching; switch {view.epoch} goes on. {self._further(view)}")
         else:
-            say("Interrupted.")
+            text = f"Stopped watching; switch {view.epoch} is {_in_words(view)}, its drain goes on."
+            say(f"{text} {self._further(view)}")
 
-    def say_timed_out(self, timeout_s: float) -> None:
-        """Says that time is over and how to resume."""
-        what = "is still draining" if self.view and self.view.outcome else "has no outcome yet"
-        say(f"Switch {self.epoch} {what} after {timeout_s:g} s. It goes on. " + self._further())
+    def given_up(self, timeout_s: float | None) -> None:
+        """Says that time is over and how to resume. Raises CommandError if nobody ever answered."""
+        view, waited = self.view, f"{timeout_s or 0.0:g} s"
+        if view is None:
+            text = f"No coordinator answered within {waited}. {self.unanswered}"
+            raise CommandError(text, ExitCode.UNREACHABLE)
+        if view.outcome is None:
+            text = f"The outcome of switch {view.epoch} is not known after {waited}; it goes on."
+        else:
+            text = f"Switch {view.epoch} is {_in_words(view)}, and still draining after {waited}."
+        say(f"{text} {self._further(view)}")
 
-    def _further(self) -> str:
+    def _further(self, view: SwitchView) -> str:
         flags = self.target.flags()
-        text = f"Watch it again: turnout watch {self.epoch}{flags}"
-        if self.view is None or self.view.phase == "preparing":
-            text += f"; abort it: turnout abort {self.epoch}{flags}"
-        elif self.view.service:
-            text += f"; undo it: turnout rollback {self.view.service} --undo {self.epoch}{flags}"
+        text = f"Watch it again: turnout watch {view.epoch}{flags}"
+        if view.phase == "preparing":
+            text += f"; abort it: turnout abort {view.epoch}{flags}"
+        elif view.kind != "rollback":
+            what = f"{view.service} " if view.service else ""
+            text += f"; undo it: turnout rollback {what}--undo {view.epoch}{flags}"
         return text
+
+
+def _in_words(switch: SwitchView) -> str:
+    return "live everywhere" if switch.outcome is OutcomeKind.LIVE else str(switch.outcome)
 
 
 async def follow_to_end(
     api: Api, watched: Watched, waiting: Waiting, *, stream_json: bool = False
-) -> bool:
-    """Follows the switch until what is waited for has come; false if time ran out before."""
+) -> None:
+    """Follows the switch until what is waited for has come; a limit around it ends it sooner."""
     assert watched.epoch is not None
-    timeout_s = float("inf") if waiting.timeout_s is None else waiting.timeout_s
     until = "outcome" if waiting.wait_for == "live" else "drained"
-    with trio.move_on_after(timeout_s), display_on(stderr()) as display:
-        async with aclosing(api.follow(watched.epoch, until=until)) as documents:
+    patient = watched.document is not None
+    shown: dict[str, Any] | None = None
+    with display_on(stderr()) as display:
+        async with aclosing(api.follow(watched.epoch, until=until, patient=patient)) as documents:
             async for document in documents:
-                if stream_json and document != watched.document:
-                    show_json(document, compact=True)
-                watched.document = document
+                if stream_json and document != shown:
+                    shown = document
+                    show_json(document, going_on=True)
+                watched.heard(document)
                 switch = view_of(document)
                 display.update(switch)
                 if waiting.is_over(switch):
-                    return True
-    return False
+                    return
 
 
-async def wait_and_report(api: Api, watched: Watched, waiting: Waiting) -> ExitCode:
-    """Waits as asked, prints the switch on stdout and returns the exit code."""
-    in_time = True
-    if waiting.wait:
-        in_time = await follow_to_end(api, watched, waiting)
-    if watched.document is not None:
-        report(watched.target, watched.document)
-    if not in_time:
-        watched.say_timed_out(waiting.timeout_s or 0.0)
-    if watched.view is None:
-        return ExitCode.TIMED_OUT
+def exit_code_after(watched: Watched, waiting: Waiting) -> ExitCode:
+    """The exit code of a switch as last heard of; without waiting, acceptance is all it takes."""
+    assert watched.view is not None
     if not waiting.wait and watched.view.outcome is None:
         return ExitCode.DONE
     return exit_code_of(watched.view)
@@ -162,5 +182,11 @@ def report(target: Target, document: dict[str, Any]) -> None:
     if timing := render.timing(switch):
         show(timing)
     if switch.agents:
-        show("")
-        show(render.agents_of(switch))
+        show(Group("", render.agents_of(switch)))
+        return
+    for entries, listing in (
+        (switch.laggards, render.laggards),
+        (switch.timeline, render.timeline),
+    ):
+        if entries:
+            show(Group("", listing(switch)))

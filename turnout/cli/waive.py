@@ -7,14 +7,18 @@ from typing import Any
 import click
 
 from turnout.cli.api_client import Api
-from turnout.cli.options import target_of, target_options
+from turnout.cli.examples import WithExamples
+from turnout.cli.options import NAME, target_of, target_options
 from turnout.cli.running import ask
 from turnout.cli.terminal import say, show_json
 
 
-@click.command()
+@click.command(
+    cls=WithExamples,
+    examples=('turnout waive 7 eu-1 --reason "the machine is gone"',),
+)
 @click.argument("epoch", type=click.IntRange(min=1))
-@click.argument("agent")
+@click.argument("agent", type=NAME)
 @click.option("--reason", required=True, help="Why, for the history.")
 @target_options
 def waive(epoch: int, agent: str, reason: str, **params: Any) -> None:
