@@ -23,7 +23,9 @@ def test_demo_keeps_every_promise() -> None:
     assert [act["name"] for act in document["acts"]] == ACTS
     for act in document["acts"]:
         assert act["ok"], act
-        assert act["requests"]["sent"] > 0
-        assert (act["requests"]["failed"], act["requests"]["misrouted"]) == (0, 0)
+        requests = act["requests"]
+        assert (requests["failed"], requests["misrouted"]) == (0, 0)
+        assert requests["on_new_connections"] > 0
+        assert requests["slow"] > 0
     outcomes = [[switch["outcome"] for switch in act["switches"]] for act in document["acts"]]
     assert outcomes == [["live"], ["live"], ["live"], ["partial"], [], []]

@@ -6,22 +6,21 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import trio
-from attrs import define, field
+from attrs import define, evolve
 
-from turnout.cli.api_client import Api, Patience
-from turnout.cli.switch_view import view_of
-from turnout.dev.fleet import Fleet, running_fleet
-from turnout.dev.plan import DOMAIN, HOST, SERVICE, FleetPlan, RegionPlan, make_plan, region_names
-from turnout.dev.programs import TURNOUT, Program
+from turnout.dev.commands import Command, Ended
+from turnout.dev.fleet import Fleet
+from turnout.dev.plan import DOMAIN, HOST, FleetPlan, RegionPlan, make_plan, region_names
+from turnout.dev.programs import Program
+from turnout.dev.running import running_fleet
 from turnout.protocol import keys
 from turnout.protocol.identifiers import Epoch
 from turnout.protocol.transactions import Range
@@ -30,18 +29,8 @@ from turnout.runtime.store.etcd import EtcdStore
 from turnout.runtime.store.etcd_options import EtcdOptions
 
 PATIENCE_S = 20.0
-_COMMAND_TIMEOUT_S = 60.0
 _POLL_S = 0.02
 _DIAGNOSTIC_LINES = 15
-
-
-@define
-class Ended:
-    """What became of a command: its exit code, its JSON (empty if none), what it said."""
-
-    code: int
-    document: dict[str, Any]
-    said: str
 
 
 @define
@@ -52,52 +41,12 @@ class Answer:
     colour: str
 
 
-class Command:
-    """``turnout ...`` as an operator types it, in a process of its own."""
-
-    def __init__(self, site: Site, arguments: tuple[str, ...]) -> None:
-        # In files rather than pipes, so that nobody has to read while it runs; closed by end().
-        self._out = tempfile.TemporaryFile()  # noqa: SIM115
-        self._err = tempfile.TemporaryFile()  # noqa: SIM115
-        environment = {
-            **os.environ,
-            "TURNOUT_COORDINATORS": ",".join(site.plan.coordinators),
-            "TURNOUT_ACTOR": "tester",
-        }
-        self.process = subprocess.Popen(
-            [*TURNOUT, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=self._out,
-            stderr=self._err,
-            env=environment,
-        )
-
-    async def ended(self) -> Ended:
-        with trio.fail_after(_COMMAND_TIMEOUT_S):
-            while self.process.poll() is None:  # noqa: ASYNC110 - a process sets no event
-                await trio.sleep(_POLL_S)
-        for file in (self._out, self._err):
-            file.seek(0)
-        document: dict[str, Any] = {}
-        with suppress(ValueError):
-            document = json.loads(self._out.read())
-        return Ended(self.process.returncode, document, self._err.read().decode())
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._out.close()
-        self._err.close()
-
-
 @define
 class Site:
     """A running fleet whose table is in force on blue, and everything to hurt it with."""
 
     fleet: Fleet
     store: EtcdStore
-    api: Api
-    commands: list[Command] = field(factory=list)
 
     @property
     def plan(self) -> FleetPlan:
@@ -110,24 +59,10 @@ class Site:
     # ---------------------------------------------------------------- what an operator does
 
     def begin(self, *arguments: str) -> Command:
-        """Starts a command whose answer is wanted as JSON."""
-        command = Command(self, (*arguments, "-o", "json"))
-        self.commands.append(command)
-        return command
+        return self.fleet.begin(*arguments)
 
     async def turnout(self, *arguments: str) -> Ended:
-        return await self.begin(*arguments).ended()
-
-    async def switch(self, to: str, *, until: str) -> dict[str, Any]:
-        """Switches as a program would; the switch at its outcome, or when it is drained."""
-        reply = await self.api.post("/v1/switches", {"service": SERVICE, "to": to})
-        document = reply.body
-        async with aclosing(self.api.follow(document["epoch"], until=until)) as documents:
-            async for document in documents:
-                view = view_of(document)
-                if view.is_drained or (until == "outcome" and view.outcome is not None):
-                    break
-        return document
+        return await self.fleet.turnout(*arguments)
 
     # ---------------------------------------------------------------- what users see
 
@@ -154,8 +89,12 @@ class Site:
         await self.until(lambda: self.has(key), f"{key} in etcd")
 
     async def next_epoch(self) -> Epoch:
-        status = await self.api.get("/v1/status")
-        return Epoch(status["head"]["decided"] + 1)
+        return Epoch((await self.status())["head"]["decided"] + 1)
+
+    async def status(self) -> dict[str, Any]:
+        status = await self.fleet.ask("/v1/status")
+        assert status is not None, "nobody answers"
+        return status
 
     async def leader(self) -> Program:
         """The process of the coordinator that holds the leader key."""
@@ -189,16 +128,14 @@ class Site:
 
     async def all_good(self) -> None:
         async def good() -> bool:
-            counts = (await self.api.get("/v1/status"))["fleet"]
+            counts = (await self.status())["fleet"]
             return bool(counts and counts["good"] == counts["connected"] == counts["enrolled"])
 
         await self.until(good, "all agents good and connected")
 
     def envoy_pid(self, region: RegionPlan) -> int:
-        """The process of a region's Envoy, which is nobody else's."""
-        folder = self.plan.envoy_folder(region)
-        pid = int((folder / "envoy.pid").read_text())
-        assert os.fsencode(folder) in Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid = self.fleet.envoy_pid(region)
+        assert pid is not None, f"no Envoy in {region.name}"
         return pid
 
     async def until(self, condition: Callable[[], Any], what: str) -> None:
@@ -227,45 +164,31 @@ def resume(pid: int) -> None:
 
 
 @asynccontextmanager
-async def running_site(*, regions: int, coordinators: int, etcd: int) -> AsyncIterator[Site]:
+async def running_site(
+    *, regions: int, coordinators: int, etcd: int, live_timeout_s: float | None = None
+) -> AsyncIterator[Site]:
     """Gives a site; every process of it is ended by its number, whatever becomes of the test."""
     # Not below pytest's own folder: an Envoy's sockets need a short path.
     folder = Path(tempfile.mkdtemp(prefix="turnout-e2e-"))
-    plan = make_plan(
-        folder, region_names(str(regions)), coordinators=coordinators, etcd_members=etcd
+    names = region_names(str(regions))
+    plan = evolve(
+        make_plan(folder, names, coordinators=coordinators, etcd_members=etcd),
+        live_timeout_s=live_timeout_s,
     )
-    commands: list[Command] = []
     try:
-        async with running_fleet(plan, lambda _: None) as fleet:
+        async with running_fleet(plan, _nobody) as fleet:
+            await fleet.apply_table()
             options = EtcdOptions(endpoints=fleet.etcd.endpoints, domain=DOMAIN, timeout_s=2)
-            patience = Patience(away_s=PATIENCE_S, leaderless_s=PATIENCE_S)
-            async with (
-                EtcdStore(options) as store,
-                Api(plan.coordinators, actor="test", say=_nobody, patience=patience) as api,
-            ):
-                site = Site(fleet, store, api, commands)
-                ended = await site.turnout("apply", "-f", str(plan.table_file))
-                assert ended.code == 0, ended.said
-                yield site
+            async with EtcdStore(options) as store:
+                yield Site(fleet, store)
                 # An agent that was paused would not end in good order.
                 fleet.kill()
     finally:
-        for command in commands:
-            command.end()
-        for region in plan.regions:
-            _end_envoy(plan.envoy_folder(region))
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _nobody(_text: str) -> None:
     pass
-
-
-def _end_envoy(folder: Path) -> None:
-    with suppress(OSError, ValueError):
-        pid = int((folder / "envoy.pid").read_text())
-        if os.fsencode(folder) in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGKILL)
 
 
 def is_within_promise(document: Mapping[str, Any]) -> bool:

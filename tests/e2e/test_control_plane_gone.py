@@ -29,7 +29,7 @@ async def test_agent_and_proxy_restarted_without_a_control_plane_serve_what_they
     first, *_ = site.regions
     traffic = Traffic(site.plan)
     try:
-        traffic.start()
+        await traffic.start()
         for coordinator in site.fleet.coordinators:
             coordinator.kill()
         site.fleet.etcd.kill()

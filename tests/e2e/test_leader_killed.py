@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import trio
 
 from tests.e2e.site import Site, is_within_promise, pause, resume
 from turnout.dev.plan import SERVICE
@@ -59,8 +58,8 @@ async def test_leader_killed_during_drain_is_followed_by_one_that_sees_it_draine
 ) -> None:
     traffic = Traffic(site.plan)
     try:
-        traffic.start()
-        await site.until(lambda: _slow_under_way(traffic), "slow requests under way")
+        await traffic.start()
+        await traffic.slow_answers()
         leader = await site.leader()
         command = site.begin(*SWITCH, "--wait")
         await site.until(lambda: _is_draining(site), "a drain with requests in flight")
@@ -74,13 +73,6 @@ async def test_leader_killed_during_drain_is_followed_by_one_that_sees_it_draine
         traffic.kill()
     assert sum(one.failed for one in requests.values()) == 0
     assert all(one.slow for one in requests.values())
-
-
-async def _slow_under_way(traffic: Traffic) -> bool:
-    """Once the first slow request has come back, more are always under way."""
-    await trio.lowlevel.checkpoint()
-    seen = traffic.look().values()
-    return all(any(one.kind == "slow" for one in region) for region in seen)
 
 
 async def _is_draining(site: Site) -> bool:

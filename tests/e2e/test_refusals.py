@@ -211,7 +211,7 @@ async def test_rollback_of_what_is_undone_already_is_refused_and_changes_nothing
     small_site: Site,
 ) -> None:
     site = small_site
-    switched = await site.switch("green", until="drained")
+    switched = await site.fleet.switch("green", is_drained=True)
     ended = await site.turnout("rollback", SERVICE)
     assert ended.code == 0, ended.said
     undo = {"service": SERVICE, "undo": switched["epoch"]}
@@ -269,7 +269,7 @@ async def test_agents_messages_that_cannot_be_believed_are_problems_and_change_n
     stored = (await site.store.read(Range(keys.INCARNATION))).get(keys.INCARNATION)
     assert stored is not None
     incarnation = decode(stored.value, IncarnationRecord, limit=MAX_TABLE_BYTES).incarnation
-    term = (await site.api.get("/v1/status"))["term"]
+    term = (await site.status())["term"]
     agent = AgentId(region.agent)
     true = Impostor(site, agent, incarnation, key)
     thief = Impostor(site, agent, incarnation, other)
@@ -288,4 +288,4 @@ async def test_agents_messages_that_cannot_be_believed_are_problems_and_change_n
         answer = await post(site, "/v1/agent/reports", content=b"{}")
         is_problem(answer, 422, "invalid-field")
     assert (await site.ask(region)).colour == "blue"
-    assert (await site.switch("green", until="outcome"))["outcome"] == "live"
+    assert (await site.fleet.switch("green"))["outcome"] == "live"

@@ -22,7 +22,7 @@ endpoints = {_list(etcd)}
 
 [log]
 json_lines = true
-"""
+{_timing(plan)}"""
 
 
 def agent_toml(
@@ -63,6 +63,11 @@ retain_s = 3600
 path = "/healthz"
 version_path = "/version"
 {regions}"""
+
+
+def _timing(plan: FleetPlan) -> str:
+    given = plan.live_timeout_s
+    return "" if given is None else f"\n[timing]\nlive_timeout_s = {given}\n"
 
 
 def _text(value: object) -> str:

@@ -12,13 +12,13 @@ from pathlib import Path
 import click
 import trio
 from rich.console import Console
-from rich.table import Table
 
 from turnout.cli import render, terminal
-from turnout.dev.demo import play
-from turnout.dev.fleet import Fleet, FleetError, running_fleet
+from turnout.dev.demo.play import play
+from turnout.dev.fleet import Fleet, FleetError
 from turnout.dev.plan import HOST, SERVICE, FleetPlan, make_plan, region_names
-from turnout.dev.programs import TURNOUT, ProgramFailedError
+from turnout.dev.programs import ProgramFailedError
+from turnout.dev.running import running_fleet
 from turnout.runtime.etcd_server import EtcdNotReadyError
 from turnout.runtime.problems import ExitCode
 
@@ -58,7 +58,7 @@ async def _play(plan: FleetPlan, *, as_json: bool) -> int:
 
 async def _serve(plan: FleetPlan, as_json: bool) -> int:
     async with running_fleet(plan, terminal.say) as fleet:
-        await _apply_first_table(plan)
+        await fleet.apply_table()
         if as_json:
             terminal.show_json(plan.document())
         else:
@@ -67,16 +67,6 @@ async def _serve(plan: FleetPlan, as_json: bool) -> int:
             _show_examples(console, plan)
         await _watch(fleet)
     return int(ExitCode.DONE)
-
-
-async def _apply_first_table(plan: FleetPlan) -> None:
-    command = [*TURNOUT, "apply", "-f", str(plan.table_file), "--as", "turnout dev"]
-    for url in plan.coordinators:
-        command += ["--coordinator", url]
-    done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
-    if done.returncode != 0:
-        words = (done.stderr + done.stdout).decode(errors="replace").strip()
-        raise FleetError(f"the first table was not taken:\n{words}")
 
 
 async def _watch(fleet: Fleet) -> None:
@@ -103,7 +93,7 @@ def _show_addresses(console: Console, plan: FleetPlan) -> None:
         for region in plan.regions
     ]
     titles = ("REGION", "EDGE (ENVOY)", "AGENT", "ITS STATUS", "BLUE", "GREEN")
-    table: Table = render.table(*titles, rows=rows)
+    table = render.table(*titles, rows=rows)
     console.print()
     console.print(table)
     console.print(f"\nCoordinators: {', '.join(plan.coordinators)}. Files: {plan.folder}")
@@ -120,7 +110,7 @@ Try, in another terminal:
   turnout history
   curl -i -H 'Host: {HOST}' http://{plan.regions[0].edge}/
 
-Ctrl-C ends everything and removes the files.""",
+Ctrl-C ends everything, and removes the files unless --keep was given.""",
         soft_wrap=True,
     )
 

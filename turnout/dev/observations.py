@@ -7,7 +7,9 @@ moments are of this machine's wall clock, in nanoseconds.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +17,10 @@ from attrs import frozen
 
 _LINE: Final = struct.Struct("<qqIBBB")  # sent, done, epoch, colour, kind, failed
 
-COLOURS: Final = ("", "blue", "green")
+NOBODY: Final = ""
+"""The proxy itself has answered: no route matches, or it has no table yet."""
+
+COLOURS: Final = (NOBODY, "blue", "green")
 KINDS: Final = ("keep-alive", "new connection", "slow")
 
 
@@ -23,14 +28,15 @@ KINDS: Final = ("keep-alive", "new connection", "slow")
 class Observation:
     """One request: when it was sent, who answered it, and whether the answer was whole.
 
-    ``failed``: no connection, no whole answer, a status other than 200, no epoch, or no backend
-    of the colour that the proxy names.
+    ``failed``: no connection, no whole answer, no epoch, another status than 200 from a backend of
+    the colour that the proxy names, or than 404 (503 before its first table) from the proxy itself,
+    for which ``colour`` is NOBODY.
     """
 
     sent_ns: int
     done_ns: int
     epoch: int = 0
-    colour: str = ""
+    colour: str = NOBODY
     kind: str = "keep-alive"
     failed: bool = False
 
@@ -79,19 +85,23 @@ def _decoded(data: bytes) -> Iterator[Observation]:
 
 @frozen(kw_only=True)
 class Rule:
-    """From ``since_ns`` on, requests to a region must be answered by ``colour``; "": by either."""
+    """From ``since_ns`` on, requests to a region must be answered by one of ``colours``."""
 
     since_ns: int
-    colour: str
+    colours: frozenset[str]
+
+
+EITHER: Final = frozenset({"blue", "green"})
 
 
 @frozen(kw_only=True)
 class Requests:
-    """The sum of what was seen during an act."""
+    """The sum of what was seen; of new connections and slow requests, those that backends answered."""
 
     sent: int = 0
     failed: int = 0
     misrouted: int = 0
+    on_new_connections: int = 0
     slow: int = 0
     slowest_s: float = 0.0
 
@@ -101,29 +111,38 @@ class Requests:
             sent=self.sent + other.sent,
             failed=self.failed + other.failed,
             misrouted=self.misrouted + other.misrouted,
+            on_new_connections=self.on_new_connections + other.on_new_connections,
             slow=self.slow + other.slow,
             slowest_s=max(self.slowest_s, other.slowest_s),
         )
 
 
-def judged(seen: Iterable[Observation], rules: Iterable[Rule]) -> Requests:
-    """Counts; *misrouted* is an answer of another colour than the rule in force when it was sent.
+def judged(seen: Sequence[Observation], rules: Iterable[Rule]) -> Requests:
+    """Counts what failed, and what was *misrouted*: answered by another colour than the rules say.
 
-    Of several rules the latest that had begun counts. Before the first nothing is misrouted.
+    Of several rules the latest counts that had begun when a request was sent; before the first,
+    either colour is right. Where a colour is due, that there is no route is a failure.
     """
     ordered = sorted(rules, key=lambda rule: rule.since_ns)
-    total = Requests()
+    begins = [rule.since_ns for rule in ordered]
+    failed = misrouted = 0
     for one in seen:
-        due = next((r.colour for r in reversed(ordered) if r.since_ns < one.sent_ns), "")
-        wrong = due not in ("", one.colour) and not one.failed
-        total += Requests(
-            sent=1,
-            failed=int(one.failed),
-            misrouted=int(wrong),
-            slow=int(one.kind == "slow"),
-            slowest_s=(one.done_ns - one.sent_ns) / 1e9,
-        )
-    return total
+        at = bisect_left(begins, one.sent_ns)
+        due = ordered[at - 1].colours if at else EITHER
+        wrong = one.colour not in due
+        if one.failed or (wrong and one.colour == NOBODY):
+            failed += 1
+        elif wrong:
+            misrouted += 1
+    kinds = Counter(one.kind for one in seen if one.colour != NOBODY)
+    return Requests(
+        sent=len(seen),
+        failed=failed,
+        misrouted=misrouted,
+        on_new_connections=kinds["new connection"],
+        slow=kinds["slow"],
+        slowest_s=max((one.done_ns - one.sent_ns for one in seen), default=0) / 1e9,
+    )
 
 
 def first_of_epoch(seen: Iterable[Observation], epoch: int) -> int | None:

@@ -75,6 +75,8 @@ class FleetPlan:
     regions: tuple[RegionPlan, ...]
     coordinator_ports: tuple[int, ...]
     etcd_members: int
+    live_timeout_s: float | None = None
+    """How long an agent may take to be live until an outcome is partial; None: the default."""
 
     @property
     def coordinators(self) -> tuple[str, ...]:

@@ -40,6 +40,19 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def programs_below(folder: Path, name: str) -> list[int]:
+    """Every running program of this name that was given a file below the folder."""
+    inside, found = bytes(folder) + b"/", []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            program, *words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it ended while we looked
+        if Path(os.fsdecode(program)).name == name and any(w.startswith(inside) for w in words):
+            found.append(int(process.name))
+    return found
+
+
 def sweep() -> list[int]:
     """Kills everything below this process and reaps it; returns what did not end in time.
 

@@ -81,7 +81,7 @@ class Program:
         try:
             self._process.send_signal(signal.SIGTERM)
             with trio.move_on_after(_STOP_TIMEOUT_S):
-                await _ended(self._process.pid)
+                await exit_of(self._process.pid)
         finally:
             self.kill()
 
@@ -89,7 +89,7 @@ class Program:
         """Waits for its end and returns its output. Raises ProgramFailedError."""
         assert self._process is not None
         with trio.move_on_after(timeout_s):
-            await _ended(self._process.pid)
+            await exit_of(self._process.pid)
         code = self._process.poll()
         if code != 0:
             self.kill()
@@ -109,7 +109,8 @@ class Program:
         return self._log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
 
 
-async def _ended(pid: int) -> None:
+async def exit_of(pid: int) -> None:
+    """Waits until a child has ended, without a thread; it still wants to be reaped."""
     descriptor = os.pidfd_open(pid)
     try:
         await trio.lowlevel.wait_readable(descriptor)

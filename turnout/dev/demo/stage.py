@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
-import trio
 from attrs import define, field
 
 from turnout.cli.switch_view import SwitchView, view_of
 from turnout.dev.fleet import Fleet
 from turnout.dev.observations import Requests, total_of
-from turnout.dev.programs import TURNOUT
 from turnout.dev.traffic import Traffic
 
 SETTLE_S = 1.5
@@ -27,7 +22,6 @@ class ActReport:
     """What an act did, whether each of its promises held, and what users saw of it."""
 
     name: str
-    command: str = ""
     switches: list[dict[str, Any]] = field(factory=list)
     checks: list[tuple[str, bool]] = field(factory=list)
     notes: list[str] = field(factory=list)
@@ -45,13 +39,18 @@ class ActReport:
         """The act's last switch."""
         return view_of(self.switches[-1]) if self.switches else None
 
+    @property
+    def total(self) -> Requests:
+        """The requests of all regions."""
+        return total_of(self.requests)
+
     def promise(self, text: str, held: bool) -> None:
         """Notes a promise, and whether it was kept."""
         self.checks.append((text, held))
 
     def document(self) -> dict[str, Any]:
         """The act as JSON (DESIGN.md section 9, "Demo")."""
-        total = total_of(self.requests)
+        total = self.total
         return {
             "name": self.name,
             "ok": self.ok,
@@ -60,6 +59,7 @@ class ActReport:
                 "sent": total.sent,
                 "failed": total.failed,
                 "misrouted": total.misrouted,
+                "on_new_connections": total.on_new_connections,
                 "slow": total.slow,
                 "per_s": round(self.rate_per_s),
             },
@@ -78,25 +78,8 @@ class Stage:
 
     async def turnout(self, report: ActReport, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Runs the command as an operator would; returns its exit code and its JSON."""
-        report.command = shlex.join(("turnout", *arguments))
-        self.say(f"  $ {report.command}")
-        environment = {
-            **os.environ,
-            "TURNOUT_COORDINATORS": ",".join(self.fleet.plan.coordinators),
-            "TURNOUT_ACTOR": "demo",
-        }
-        done = await trio.run_process(
-            [*TURNOUT, *arguments, "-o", "json"],
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
-        try:
-            document = json.loads(done.stdout)
-        except ValueError:
-            document = {}
-        if not document:
-            report.notes.append(done.stderr.decode(errors="replace").strip())
-        return done.returncode, document
+        self.say(f"  $ {shlex.join(('turnout', *arguments))}")
+        ended = await self.fleet.turnout(*arguments)
+        if not ended.document:
+            report.notes.append(ended.said)
+        return ended.code, ended.document
