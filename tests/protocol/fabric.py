@@ -17,8 +17,11 @@ from typing import NoReturn
 
 from attrs import evolve
 
+from tests.protocol.fabric_chronicle import Chronicle
+from tests.protocol.fabric_intruder import Intruder
 from tests.protocol.fabric_nodes import Clock, Edge, Link, Replica, Trace, WatchfulHost
 from tests.protocol.fabric_operators import Operators, Wish
+from tests.protocol.fabric_proxies import Proxies
 from tests.protocol.fabric_weather import CALM
 from tests.protocol.fabric_witness import Witness
 from tests.protocol.fake_store import FakeStore
@@ -27,12 +30,9 @@ from turnout.protocol import keys
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.coordinator_state import CoordinatorState
 from turnout.protocol.effects import (
-    Activate,
     CoordinatorEffect,
-    Prove,
     Read,
     Reply,
-    Stage,
     StepDown,
     Tell,
     Transact,
@@ -45,20 +45,17 @@ from turnout.protocol.events import (
     Elected,
     FromAgent,
     FromLeader,
-    InFlight,
     LinkDown,
     LinkUp,
     ReadDone,
-    Refusal,
     Requested,
     Transacted,
     Wake,
 )
-from turnout.protocol.identifiers import AgentId, Region, ReplicaId, ServiceName, Term
+from turnout.protocol.identifiers import AgentId, Region, ReplicaId, Term
 from turnout.protocol.limits import Timing
-from turnout.protocol.messages import Down, No, Receipt, Report, Up
+from turnout.protocol.messages import Down, Receipt, Report, Up
 from turnout.protocol.records import Request
-from turnout.protocol.routing import Colour
 from turnout.protocol.transactions import Lost, Unknown, Won
 
 WHOLE = 1_000_000_000
@@ -91,11 +88,17 @@ class Fabric:
         self.witness = Witness()
         self.holder: ReplicaId | None = None
         self.lapsed = False
+        self.chronicle = Chronicle()
+        self.chronicle.begin(store)
         self.operators = Operators(self)
+        self.proxies = Proxies(self)
+        self.intruder = Intruder(self)
         self.held: Callable[[AgentId, Up | Down], bool] | None = None
         self.box: list[Callable[[], None]] = []
-        self.late_writes: list[Callable[[], None]] = []
+        self.late_writes: list[Callable[[], object]] = []
         self.fate: Callable[[Transact], str] | None = None
+        self.deaf = False
+        self.store_life = 0
         self._links = itertools.count(1)
         self._order = itertools.count()
         self._agenda: list[tuple[int, int, Callable[[], None]]] = []
@@ -125,7 +128,8 @@ class Fabric:
             act()
         return True
 
-    def _between(self, span: tuple[int, int]) -> int:
+    def between(self, span: tuple[int, int]) -> int:
+        """A length within a span of the weather's."""
         return span[0] if span[0] == span[1] else self.random.randint(*span)
 
     def _chance(self, share: float) -> bool:
@@ -176,62 +180,27 @@ class Fabric:
             self.kill(edge)
             return
         edge.node, sent = edge.host.step(before, event, now)
+        if isinstance(event, FromLeader):
+            self.chronicle.hears(edge, before.state, self.now_ns)
         self._stepped(edge, before, sent)
 
     def _stepped(self, edge: Edge, before: AgentNode, sent: tuple[Up, ...]) -> None:
         if self.trace is not None:
             self.trace.journal(edge, before)
+        self.chronicle.see(edge, self.now_ns)
         known = {id(operation) for operation in before.operations}
         for operation in edge.node.operations:
             if id(operation) not in known:
-                self._work(edge, operation)
-        for service, colour in edge.host.take_watched():
-            self._count(edge, service, colour)
+                self.proxies.work(edge, operation)
+        for source, closes in edge.host.take_drains():
+            if closes:
+                self.chronicle.closes(edge, source, self.now_ns)
+            else:
+                self.proxies.count(edge, *source)
         for message in sent:
             self._send_up(edge, message)
         self._arm(edge, lambda: self.tell_agent(edge, Wake()))
         self._judge()
-
-    def _count(self, edge: Edge, service: ServiceName, colour: Colour) -> None:
-        """Let the proxy count a source's requests, now and then, until there are none."""
-        life = edge.life
-
-        def count() -> None:
-            if edge.life == life:
-                self.tell_agent(
-                    edge, InFlight(service=service, colour=colour, count=edge.in_flight)
-                )
-                if edge.in_flight:
-                    self.after(SECOND, count)
-
-        self.after(200 * MS, count)
-
-    def _work(self, edge: Edge, operation: Stage | Activate | Prove) -> None:
-        life = edge.life
-
-        def finish() -> None:
-            if edge.life != life or not edge.alive:
-                return
-            index = next((i for i, o in enumerate(edge.node.operations) if o is operation), None)
-            if index is None:
-                return
-            refusal = None
-            if type(operation).__name__ in edge.refuses:
-                refusal = Refusal(no=No.REFUSED, reason=f"{type(operation).__name__} is refused")
-            now = edge.clock.now(self.now_ns).monotonic_ns
-            before = edge.node
-            edge.node, event = edge.host.finish(before, index, refusal=refusal, now=now)
-            if self.trace is not None:
-                self.trace.journal(edge, before)
-            if edge.dies_at == type(operation).__name__:
-                edge.dies_at = ""
-                self.say(f"{edge.node.agent} dies before it hears of its proxy")
-                self.kill(edge)
-                return
-            self.tell_agent(edge, event)
-
-        if type(operation).__name__ not in edge.hangs:
-            self.after(self._between(self.weather.proxy_ns), finish)
 
     def _arm(self, node: Edge | Replica, wake: Callable[[], None]) -> None:
         """Wake a node when its machine wants it, by the node's own clock."""
@@ -302,10 +271,10 @@ class Fabric:
         link, edge.link = edge.link, None
         if link is None:
             return
-        self.after(self._between((20 * MS, 2 * SECOND)), lambda: self._gone(link))
+        self.after(self.between((20 * MS, 2 * SECOND)), lambda: self._gone(link))
         if reason != "died":
             self.tell_agent(edge, LinkDown(reason=reason))
-            self._dial_later(edge, self._between((50 * MS, 500 * MS)))
+            self._dial_later(edge, self.between((50 * MS, 500 * MS)))
 
     def _gone(self, link: Link) -> None:
         replica = self.replicas[link.replica]
@@ -339,6 +308,9 @@ class Fabric:
             if edge.link != link:
                 return
             replica.links[link.agent] = link
+        if isinstance(message, Report):
+            self.chronicle.shows(replica, message, self.store)
+        self.intruder.overhear(replica, message)
         self.tell_replica(replica, FromAgent(message=message, opened=opened))
         if isinstance(message, Report) and replica.leads:
             now = replica.clock.now(self.now_ns)
@@ -371,6 +343,7 @@ class Fabric:
             return
         if edge.link == link:
             edge.heard_ns = self.now_ns
+        self.intruder.overhear(edge, message)
         self.tell_agent(edge, FromLeader(message=message))
 
     def _carry(
@@ -389,9 +362,9 @@ class Fabric:
         weather = self.weather
         if not surely and self._chance(weather.drop):
             return
-        self.after(self._between(weather.delay_ns), arrive)
+        self.after(self.between(weather.delay_ns), arrive)
         if not surely and self._chance(weather.repeat):
-            self.after(self._between((weather.delay_ns[0], 20 * weather.delay_ns[1])), arrive)
+            self.after(self.between((weather.delay_ns[0], 20 * weather.delay_ns[1])), arrive)
 
     # --- replicas ----------------------------------------------------------------------------
 
@@ -460,7 +433,7 @@ class Fabric:
         for link in tuple(replica.links.values()):
             edge = self.edges[link.agent]
             self.after(
-                self._between(self.weather.delay_ns),
+                self.between(self.weather.delay_ns),
                 lambda edge=edge, link=link: self._break(edge, link),  # type: ignore[misc]
             )
         replica.links.clear()
@@ -477,7 +450,7 @@ class Fabric:
                 self._depose_later(loser, term)
                 self.elect()
 
-        self.after(self.timing.lease_ttl_ns, expire)
+        self.after(self.timing.lease_ttl_ns + self.between(self.weather.lease_ns), expire)
 
     @property
     def term(self) -> Term:
@@ -512,32 +485,42 @@ class Fabric:
             if loser.state.term == term:
                 self.tell_replica(loser, Deposed(reason="the lease ran out"))
 
-        self.after(self._between(self.weather.zombie_ns), depose)
+        self.after(self.between(self.weather.zombie_ns), depose)
 
     # --- the store ---------------------------------------------------------------------------
 
     def _transact(self, replica: Replica, effect: Transact) -> None:
         """Carry a transaction out; or its reply is lost; or it is given up first, and lands late."""
+        self.chronicle.asks(replica, effect, self.now_ns)
         fate = self.fate(effect) if self.fate else ""
+        store_life, life = self.store_life, replica.life
+
+        def land(*, heard: bool) -> None:
+            if self.store_life == store_life:
+                result = self._take_effect(replica, effect)
+                if heard:
+                    self._answer(replica, life, effect, result)
+
         if replica.store_cut:
             fate = "unsent"
         elif not fate and self._chance(self.weather.unheard):
             fate = "unheard"
         elif not fate and self._chance(self.weather.belated):
             fate = "belated"
-        took_ns = self._between(self.weather.store_ns)
+        took_ns = self.between(self.weather.store_ns)
         if fate in ("", "unheard"):
-            self.after(took_ns, lambda: self._take_effect(replica, effect, heard=not fate))
+            self.after(took_ns, lambda: land(heard=not fate))
         elif fate == "belated":
-            late_ns = self._between((SECOND // 2, 6 * SECOND))
-            self.after(late_ns, lambda: self._take_effect(replica, effect, heard=False))
+            late_ns = self.between((SECOND // 2, 6 * SECOND))
+            self.after(late_ns, lambda: land(heard=False))
         elif fate == "kept":
-            self.late_writes.append(lambda: self._take_effect(replica, effect, heard=False))
+            self.late_writes.append(lambda: self._take_effect(replica, effect))
         if fate:
             self.say(f"store: {replica.name}'s {effect.transaction.name} gets no reply")
-            self.after(SECOND // 2, lambda: self._answer(replica, effect, Unknown(reason="late")))
+            unknown = Unknown(reason="late")
+            self.after(SECOND // 2, lambda: self._answer(replica, life, effect, unknown))
 
-    def _take_effect(self, replica: Replica, effect: Transact, *, heard: bool) -> None:
+    def _take_effect(self, replica: Replica, effect: Transact) -> Won | Lost:
         disks = None
         nodes = {agent: edge.node for agent, edge in self.edges.items()}
         # A yes that was lost with its disk while the commit was on its way was durable.
@@ -547,24 +530,37 @@ class Fabric:
         self.store, result = self.store.apply(effect.transaction, effect.operation.term, disks)
         if self.trace is not None:
             self.trace.store(replica.name, effect, result)
+        if isinstance(result, Won):
+            fleet = self.witness.fleet(self.store)
+            self.chronicle.wrote(effect.transaction, self.store, fleet, self.edges, self.now_ns)
         self._judge()
-        if heard:
-            self._answer(replica, effect, result)
+        return result
 
-    def _answer(self, replica: Replica, effect: Transact, result: Won | Lost | Unknown) -> None:
-        self.tell_replica(replica, Transacted(operation=effect.operation, result=result))
+    def _answer(
+        self, replica: Replica, life: int, effect: Transact, result: Won | Lost | Unknown
+    ) -> None:
+        self._reply(replica, life, Transacted(operation=effect.operation, result=result))
+
+    def _reply(self, replica: Replica, life: int, event: CoordinatorEvent) -> None:
+        """A reply of the store's, unless the process that asked is gone."""
+        if replica.life == life:
+            self.tell_replica(replica, event)
 
     def _read(self, replica: Replica, effect: Read) -> None:
+        life = replica.life
+
         def answer() -> None:
-            deaf = replica.store_cut or self._chance(self.weather.deafness)
+            if replica.life != life:
+                return
+            deaf = replica.store_cut or self.deaf or self._chance(self.weather.deafness)
             if deaf:
                 done = ReadDone(operation=effect.operation, snapshot=None)
-                self.after(self.timing.retry_ns, lambda: self.tell_replica(replica, done))
+                self.after(self.timing.retry_ns, lambda: self._reply(replica, life, done))
                 return
             snapshot = self.store.read(effect.ranges, effect.revision)
-            self.tell_replica(replica, ReadDone(operation=effect.operation, snapshot=snapshot))
+            self._reply(replica, life, ReadDone(operation=effect.operation, snapshot=snapshot))
 
-        self.after(self._between(self.weather.store_ns), answer)
+        self.after(self.between(self.weather.store_ns), answer)
 
     # --- operators ---------------------------------------------------------------------------
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from attrs import evolve
+
 from tests.protocol.explore.bootstrap import CHECKOUT, empty_domain, table
 from tests.protocol.fabric import Fabric
 from tests.protocol.fake_store import FakeStore
@@ -13,7 +15,7 @@ from turnout.protocol.effects import Accepted
 from turnout.protocol.events import EnrolRequested
 from turnout.protocol.identifiers import AgentId, Epoch, Region, ReplicaId
 from turnout.protocol.records import Kind, Mode, Request
-from turnout.protocol.routing import Colour, RoutingTable
+from turnout.protocol.routing import AfterDrain, Colour, RoutingTable
 
 REGIONS = ("eu", "us")
 AGENTS = {AgentId("a0"): Region("eu"), AgentId("a1"): Region("eu"), AgentId("a2"): Region("us")}
@@ -80,9 +82,19 @@ def is_over(fabric: Fabric, epoch: Epoch) -> bool:
     return f"outcomes/{epoch:012d}" in fabric.store.items
 
 
+def soon_released() -> RoutingTable:
+    """The first table, but that a source which is left is soon drained, closed and scaled down."""
+    (service,) = first_table().services
+    brief = evolve(service, drain_timeout_ms=2000, retain_ms=500, after_drain=AfterDrain.CLOSE)
+    return RoutingTable(services=(brief,))
+
+
 @cache
 def _left_behind() -> tuple[FakeStore, tuple[AgentNode, ...]]:
     fabric = in_good_order()
+    fabric.request(apply("second", soon_released()))
+    assert fabric.run_until(lambda: is_over(fabric, Epoch(2)), 30 * SECOND)
+    fabric.run_for(2 * SECOND)
     return fabric.store, tuple(edge.node for edge in fabric.edges.values())
 
 

@@ -9,7 +9,7 @@ from attrs import Factory, define, frozen
 from tests.protocol.nodes import AgentHost, AgentNode, ReplicaHost
 from turnout.protocol.clock import ClockNs, Instant, MonotonicNs
 from turnout.protocol.coordinator_state import CoordinatorState, Role
-from turnout.protocol.effects import AgentEffect, Transact, WatchDrain
+from turnout.protocol.effects import AgentEffect, CloseSource, Transact, WatchDrain
 from turnout.protocol.identifiers import AgentId, Region, ReplicaId, ServiceName
 from turnout.protocol.limits import Timing
 from turnout.protocol.messages import Down, Up
@@ -61,20 +61,21 @@ class Link:
 
 
 class WatchfulHost(AgentHost):
-    """An agent's host that also counts what its proxy's sources have in flight."""
+    """An agent's host that also counts what its proxy's sources have in flight, and closes them."""
 
     def __init__(self, agent: AgentId, region: Region, timing: Timing) -> None:
         super().__init__(agent, region, timing)
-        self._watched: list[tuple[ServiceName, Colour]] = []
+        self._drains: list[tuple[tuple[ServiceName, Colour], bool]] = []
 
-    def take_watched(self) -> list[tuple[ServiceName, Colour]]:
-        """The drains that were asked to be counted since the last call."""
-        watched, self._watched = self._watched, []
-        return watched
+    def take_drains(self) -> list[tuple[tuple[ServiceName, Colour], bool]]:
+        """The sources that were asked to be counted, or (True) closed, since the last call."""
+        drains, self._drains = self._drains, []
+        return drains
 
     def _carry_out(self, node: AgentNode, effect: AgentEffect, sent: list[Up]) -> AgentNode:
-        if isinstance(effect, WatchDrain):
-            self._watched.append((effect.service, effect.colour))
+        if isinstance(effect, WatchDrain | CloseSource):
+            source = (effect.service, effect.colour)
+            self._drains.append((source, isinstance(effect, CloseSource)))
         return super()._carry_out(node, effect, sent)
 
 

@@ -20,6 +20,8 @@ class Weather:
         deafness: share of reads without an answer.
         proxy_ns: how long each of a proxy's operations takes.
         zombie_ns: how long a leader that lost the key may go on believing that it leads.
+        lease_ns: how much later than its time a dead holder's lease is gone: each new leader of
+            etcd itself gives every lease its whole time again.
     """
 
     delay_ns: tuple[int, int] = (20 * MS, 20 * MS)
@@ -31,6 +33,7 @@ class Weather:
     deafness: float = 0.0
     proxy_ns: tuple[int, int] = (10 * MS, 10 * MS)
     zombie_ns: tuple[int, int] = (0, 0)
+    lease_ns: tuple[int, int] = (0, 0)
 
 
 CALM = Weather()

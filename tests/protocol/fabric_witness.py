@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from tests.protocol.explore.world import announced
 from tests.protocol.fabric_nodes import Edge
 from tests.protocol.fake_store import FakeStore
 from turnout.protocol import keys
 from turnout.protocol.coordinator_state import Fleet
-from turnout.protocol.identifiers import AgentId, Digest, Epoch
-from turnout.protocol.invariants import AgentPicture, Picture, Violation, judge
+from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch
+from turnout.protocol.invariants import SAFETY, AgentPicture, Picture, Violation, judge
 from turnout.protocol.messages import Message, Prepare, Sync, Vote
-from turnout.protocol.records import Status, Verdict
+from turnout.protocol.records import Head, Status, Verdict
 from turnout.protocol.takeover import fleet_of
 from turnout.protocol.transactions import KeyValue, Range
+
+EVERYTHING = frozenset(number for number, _ in SAFETY)
+AFTER_A_RESTORE = frozenset({"S4", "S5", "S6"})
 
 
 class Witness:
@@ -25,6 +27,8 @@ class Witness:
         self.told: set[tuple[Epoch, Verdict]] = set()
         self.founded = (0, Epoch(0))
         """The incarnation that is judged, and the epoch that its operator founded it with."""
+        self.judged = EVERYTHING
+        """The numbers of the invariants that can be judged as things are."""
         self._judged: tuple[object, ...] = ()
         self._fleet: tuple[KeyValue | None, Fleet] = (None, Fleet())
 
@@ -39,14 +43,19 @@ class Witness:
             self.named.add((message.epoch, message.digest))
         if isinstance(message, Prepare | Sync) and message.head is not None:
             self.named.add((message.head.committed, message.head.digest))
-            told = ((Epoch(epoch), verdict) for epoch, verdict in announced(message))
-            self.told.update((epoch, verdict) for epoch, verdict in told if epoch > first)
+            self.told.update(told for told in announced(message.head) if told[0] > first)
 
     def begin_anew(self, number: int, first: Epoch) -> None:
         """Judge another incarnation from here on: epochs are compared within one only."""
         self.founded = (number, first)
+        self.judged = EVERYTHING
         self.named.clear()
         self.told.clear()
+
+    def doubt(self) -> None:
+        """The store was restored to an older state: until an operator founds another incarnation
+        nobody promises that what it has lost is not decided again; what edges serve still rises."""
+        self.judged = AFTER_A_RESTORE
 
     def fleet(self, store: FakeStore) -> Fleet:
         """Who is enrolled, in which standing."""
@@ -71,7 +80,8 @@ class Witness:
         ):
             return ()
         self._judged = seen
-        return judge(self._picture(store, edges))
+        found = judge(self._picture(store, edges))
+        return tuple(violation for violation in found if violation.number in self.judged)
 
     def _picture(self, store: FakeStore, edges: Mapping[AgentId, Edge]) -> Picture:
         fleet = self.fleet(store)
@@ -99,3 +109,11 @@ class Witness:
             told=tuple(sorted(self.told)),
             foreign_writes=store.foreign,
         )
+
+
+def announced(head: Head) -> Iterator[tuple[Epoch, Verdict]]:
+    """The decisions that a head announces: what it says of its newest epochs."""
+    for epoch in {head.committed, head.decided} - {NO_EPOCH}:
+        verdict = head.resolves(epoch)
+        if verdict is not None:
+            yield epoch, verdict

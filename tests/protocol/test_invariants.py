@@ -5,26 +5,25 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from turnout.protocol.clock import SECOND, ClockNs
-from turnout.protocol.identifiers import AgentId, Digest, Epoch, ReplicaId, Term
+from turnout.protocol.clock import MS, SECOND, ClockNs
+from turnout.protocol.identifiers import AgentId, Digest, Epoch, ReplicaId, ServiceName, Term
 from turnout.protocol.invariants import (
     AgentPicture,
     Answered,
+    Course,
+    Intrusion,
+    Parting,
     Picture,
+    Proof,
     Ruling,
     ScheduledFlip,
     SourceRequest,
     Span,
     Yes,
     judge,
-    l1_ended_within_budget,
-    l2_doubt_ends,
-    l3_core_converges,
-    s8_skew_within_bounds,
-    s9_source_gets_nothing_new,
-    s10_replay_changes_nothing,
-    s11_no_decision_after_restore,
+    judge_course,
 )
+from turnout.protocol.limits import Timing
 from turnout.protocol.records import (
     Active,
     Decision,
@@ -34,6 +33,7 @@ from turnout.protocol.records import (
     Status,
     Verdict,
 )
+from turnout.protocol.routing import Colour
 
 A, B = AgentId("a"), AgentId("b")
 BLUE, GREEN, RED = Digest("b" * 64), Digest("c" * 64), Digest("d" * 64)
@@ -142,51 +142,115 @@ def test_vote_in_the_promised_term_is_well() -> None:
     assert not judge(with_agent(answered=(Answered(epoch=Epoch(2), term=TERM, promised=TERM),)))
 
 
-def test_skew_is_judged_by_the_honest_bounds() -> None:
-    def flip(name: AgentId, at: int, *, honest: bool = True) -> ScheduledFlip:
-        return ScheduledFlip(agent=name, flipped_true_ns=at, bound_ns=10, bound_held=honest)
+# --- S8 to S11, L1 to L3 ------------------------------------------------------------------------
 
-    assert not list(s8_skew_within_bounds((flip(A, 0), flip(B, 25)), jitter_ns=5))
-    assert list(s8_skew_within_bounds((flip(A, 0), flip(B, 26)), jitter_ns=5))
-    assert not list(s8_skew_within_bounds((flip(A, 0), flip(B, 99, honest=False)), jitter_ns=5))
+COURSE = Course(timing=Timing(), until_ns=100 * SECOND)
+
+
+def broken(**recorded: object) -> list[str]:
+    """The numbers of what a course with these records breaks."""
+    found = judge_course(evolve(COURSE, **recorded))  # type: ignore[arg-type]
+    assert all(violation.text for violation in found)
+    return [violation.number for violation in found]
+
+
+def flip(name: AgentId, at_ns: int, **changes: object) -> ScheduledFlip:
+    """A flip at a moment, due at 0 and heard of as long before as G; its bound is 10 ms."""
+    whole = ScheduledFlip(
+        agent=name,
+        epoch=Epoch(1),
+        g_ns=SECOND,
+        due_ns=0,
+        received_ns=at_ns - SECOND,
+        flipped_ns=at_ns,
+        bound_ns=10 * MS,
+        bound_held=True,
+    )
+    return evolve(whole, **changes)  # type: ignore[arg-type]
+
+
+def test_course_of_nothing_breaks_nothing() -> None:
+    assert broken() == []
+
+
+def test_skew_is_judged_by_both_bounds_the_drift_of_the_wait_and_jitter() -> None:
+    # 500 ppm of G, a second, are 0.5 ms for each of the two.
+    assert broken(flips=(flip(A, 0), flip(B, 21 * MS))) == []
+    assert broken(flips=(flip(A, 0), flip(B, 22 * MS)), jitter_ns=MS) == []
+    assert broken(flips=(flip(A, 0), flip(B, 22 * MS))) == ["S8"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bound_held": False},
+        {"bound_ns": None},
+        {"received_ns": 1},
+        {"epoch": Epoch(2)},
+    ],
+)
+def test_skew_is_judged_among_honest_flips_of_one_commit_only(changes: dict[str, object]) -> None:
+    assert broken(flips=(flip(A, 0), flip(B, 500 * MS, **changes))) == []
+
+
+def test_agent_that_waits_longer_than_g_is_found_whatever_its_clock() -> None:
+    late = flip(A, 0, received_ns=-1001 * MS, bound_held=False)
+    assert broken(flips=(late,)) == ["S8"]
+    assert broken(flips=(late,), jitter_ns=MS) == []
 
 
 def test_source_gets_only_what_affinity_brings_during_its_drain() -> None:
-    request = SourceRequest(
-        agent=A, epoch=Epoch(2), sent_after_flip=True, by_affinity=True, during_drain=True
+    request = SourceRequest(agent=A, epoch=Epoch(2), by_affinity=True, during_drain=True)
+    assert broken(requests=(request,)) == []
+    assert broken(requests=(evolve(request, by_affinity=False),)) == ["S9"]
+    assert broken(requests=(evolve(request, during_drain=False),)) == ["S9"]
+
+
+def test_source_is_closed_or_released_when_nobody_wants_or_uses_it() -> None:
+    parting = Parting(
+        what="released",
+        agent=A,
+        epoch=Epoch(2),
+        service=ServiceName("checkout"),
+        colour=Colour.BLUE,
+        is_wanted=False,
+        in_flight=0,
+        is_time_over=False,
     )
-    early = evolve(request, sent_after_flip=False, by_affinity=False)
-    assert not list(s9_source_gets_nothing_new((request, early)))
-    assert list(s9_source_gets_nothing_new((evolve(request, by_affinity=False),)))
-    assert list(s9_source_gets_nothing_new((evolve(request, during_drain=False),)))
+    in_use = evolve(parting, in_flight=3)
+    assert broken(partings=(parting, evolve(in_use, is_time_over=True))) == []
+    assert broken(partings=(in_use,)) == ["S9"]
+    assert broken(partings=(evolve(parting, is_wanted=True, is_time_over=True),)) == ["S9"]
 
 
 def test_replay_that_changes_what_is_durable_is_found() -> None:
-    assert not list(s10_replay_changes_nothing(1, 1, "a replayed vote"))
-    assert list(s10_replay_changes_nothing(1, 2, "a replayed vote"))
+    assert broken(intrusions=(Intrusion(what="a replayed vote", before=1, after=1),)) == []
+    assert broken(intrusions=(Intrusion(what="a replayed vote", before=1, after=2),)) == ["S10"]
 
 
 def test_decision_over_a_store_that_went_back_is_found() -> None:
-    def found(restored: int, *decided: int) -> list[str]:
-        epochs = tuple(Epoch(e) for e in decided)
-        return list(
-            s11_no_decision_after_restore(
-                restored_to=Epoch(restored), proven=Epoch(7), decided=epochs
-            )
-        )
-
-    assert found(5, 6)
-    assert not found(5)
-    assert not found(7, 8)
+    proof = Proof(term=TERM, shown=Epoch(7), stored=Epoch(5))
+    assert broken(proofs=(proof,)) == []
+    assert broken(proofs=(evolve(proof, decided=(Epoch(6),)),)) == ["S11"]
+    assert broken(proofs=(evolve(proof, stored=Epoch(7), decided=(Epoch(8),)),)) == []
 
 
-def test_what_took_too_long_or_is_not_there_yet_is_found() -> None:
-    done = Span(what="epoch 2", since_ns=0, seen_ns=3 * SECOND)
-    missing = Span(what="epoch 3", since_ns=0, seen_ns=None)
-    both, until = (done, missing), 20 * SECOND
-    assert [t.partition(":")[0] for t in l1_ended_within_budget(
-        both, budget_ns=2 * SECOND, until_ns=until
-    )] == ["epoch 2", "epoch 3"]  # fmt: skip
-    assert len(list(l2_doubt_ends(both, limit_ns=4 * SECOND, until_ns=until))) == 1
-    assert len(list(l3_core_converges(both, until_ns=until))) == 1
-    assert not list(l3_core_converges(both, until_ns=14 * SECOND))
+@pytest.mark.parametrize(
+    ("kind", "number", "limit_ms"),
+    [
+        ("switches", "L1", 30_000),
+        ("intents", "L2", 23_750),  # 2 * 5 + 13.5 + 0.25
+        ("doubts", "L2", 20_000),  # 13.5 + 0.5 + 5 + 2 * 0.5
+        ("cores", "L3", 15_000),
+    ],
+)
+def test_what_took_too_long_or_is_not_there_yet_is_found(
+    kind: str, number: str, limit_ms: int
+) -> None:
+    limit_ns = limit_ms * MS
+    in_time = Span(what="epoch 2", since_ns=SECOND, seen_ns=SECOND + limit_ns)
+    late = evolve(in_time, seen_ns=SECOND + limit_ns + 1)
+    missing = Span(what="epoch 3", since_ns=SECOND, seen_ns=None)
+    assert broken(**{kind: (in_time,)}) == []
+    assert broken(**{kind: (late, missing)}) == [number, number]
+    assert broken(**{kind: (missing,)}, until_ns=SECOND + limit_ns) == []

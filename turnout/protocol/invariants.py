@@ -1,20 +1,34 @@
-"""The invariants S1-S11 and L1-L3 as predicates over a picture of the whole (DESIGN.md section 7).
+"""The invariants S1-S11 and L1-L3 as predicates over what was seen of the whole.
 
-Simulator, chaos harness, exploration and tests all call these. A harness fills a :class:`Picture`
-from what it observed, *ghosts* included: the greatest promise ever made, every table a proxy ever
-served, every write with the leader key as it stood. A node that forgets cannot testify against
-itself, so nothing here is read from a node's own memory alone.
+(DESIGN.md section 7.) A harness fills two values and has them judged:
+
+- :class:`Picture`, for S1-S7: how everything stands at one moment, *ghosts* included: the greatest
+  promise ever made, every table a proxy ever served, every write with the leader key as it stood.
+  Fed by the exhaustive exploration (``tests/protocol/explore``) in every world that it reaches, and
+  by the random histories (``tests/protocol/histories.py``) after every step.
+- :class:`Course`, for S8-S11 and L1-L3: what happened when, on one true clock, and what was done
+  to the nodes that must change nothing. Fed by the random histories
+  (``tests/protocol/fabric_chronicle.py``), which judge it when a core has healed and again when
+  everything has. The exploration knows neither time nor drains nor restores, and fills none.
+
+A node that forgets cannot testify against itself, so nothing here is read from a node's own memory
+alone. What a history cannot see is not judged by it: requests with an affinity cookie (S9), and
+reconnects through real sessions (L3); each has tests of its own.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
+from turnout.protocol.activation import drift
 from turnout.protocol.clock import SECOND
-from turnout.protocol.identifiers import AgentId, Digest, Epoch, Term
+from turnout.protocol.identifiers import AgentId, Digest, Epoch, ServiceName, Term
+from turnout.protocol.limits import Timing
 from turnout.protocol.records import Active, Decision, Kind, Status, Verdict
+from turnout.protocol.routing import Colour
 
 
 @frozen
@@ -225,110 +239,274 @@ SAFETY: tuple[tuple[str, Callable[[Picture], Iterator[str]]], ...] = (
 
 
 def judge(picture: Picture) -> tuple[Violation, ...]:
-    """Return every safety violation in the picture, by number."""
+    """Return every violation of S1-S7 in the picture, by number."""
     return tuple(
         Violation(number, text) for number, predicate in SAFETY for text in predicate(picture)
     )
 
 
-# --- S8 to S11: over what a run recorded --------------------------------------------------------
+# --- S8 to S11 and L1 to L3: over what a run recorded --------------------------------------------
 
 
 @frozen(kw_only=True)
 class ScheduledFlip:
-    """One agent's flip of a scheduled commit that it received in time from its decider."""
+    """One agent's flip of a scheduled commit that it received from its decider.
+
+    All moments are true ones. A proxy takes its own time, which is no clock's fault: a harness whose
+    proxies are slow gives the moment at which the agent told its proxy to flip.
+
+    Attributes:
+        due_ns: when the activation time came, G after the decision.
+        received_ns: when the agent heard of the commit.
+        bound_ns: the clock bound that it went by; None where it had none.
+        bound_held: whether the leader's clock was in fact within it.
+    """
 
     agent: AgentId
-    flipped_true_ns: int
-    bound_ns: int
+    epoch: Epoch
+    g_ns: int
+    due_ns: int
+    received_ns: int
+    flipped_ns: int
+    bound_ns: int | None
     bound_held: bool
 
-
-def s8_skew_within_bounds(flips: tuple[ScheduledFlip, ...], *, jitter_ns: int) -> Iterator[str]:
-    """Scheduled flips differ at most by the sum of two bounds plus timer jitter."""
-    honest = sorted((f for f in flips if f.bound_held), key=lambda f: f.agent)
-    for i, first in enumerate(honest):
-        for second in honest[i + 1 :]:
-            skew = abs(first.flipped_true_ns - second.flipped_true_ns)
-            allowed = first.bound_ns + second.bound_ns + jitter_ns
-            if skew > allowed:
-                yield (
-                    f"{first.agent} and {second.agent} flipped {skew} ns apart, "
-                    f"above {allowed} ns of their bounds"
-                )
+    @property
+    def is_honest(self) -> bool:
+        """Whether the sum of bounds promises anything about this flip."""
+        return self.bound_held and self.bound_ns is not None and self.received_ns <= self.due_ns
 
 
 @frozen(kw_only=True)
 class SourceRequest:
-    """A request that reached a source after its edge had flipped away from it."""
+    """A new request at a colour that its edge's table sends nothing to any more."""
 
     agent: AgentId
     epoch: Epoch
-    sent_after_flip: bool
     by_affinity: bool
     during_drain: bool
 
 
-def s9_source_gets_nothing_new(requests: tuple[SourceRequest, ...]) -> Iterator[str]:
-    """No new request to the source after the flip, but by affinity and until the drain ends."""
-    for request in requests:
-        if request.sent_after_flip and not (request.by_affinity and request.during_drain):
-            yield f"{request.agent} sent a new request to the source after epoch {request.epoch}"
+@frozen(kw_only=True)
+class Parting:
+    """An edge and a source, when the source was closed at that edge or released everywhere.
+
+    Attributes:
+        what: ``closed`` or ``released``.
+        epoch: of the commit that left the source.
+        is_wanted: whether what this edge serves or has journalled, or the newest commit, sends
+            requests there.
+        in_flight: the requests that the edge still had there.
+        is_time_over: whether its drain had had all its time.
+    """
+
+    what: str
+    agent: AgentId
+    epoch: Epoch
+    service: ServiceName
+    colour: Colour
+    is_wanted: bool
+    in_flight: int
+    is_time_over: bool
 
 
-def s10_replay_changes_nothing(before: object, after: object, what: str) -> Iterator[str]:
-    """A replayed, duplicated, reordered or forged message leaves what is durable as it was."""
-    if before != after:
-        yield f"{what} changed what was durable"
+@frozen(kw_only=True)
+class Intrusion:
+    """A message that must change nothing, and what was durable at its addressee around it."""
+
+    what: str
+    before: object
+    after: object
 
 
-def s11_no_decision_after_restore(
-    *, restored_to: Epoch, proven: Epoch, decided: tuple[Epoch, ...]
-) -> Iterator[str]:
-    """After a restore that goes back nothing is decided until a new incarnation is signed."""
-    if proven > restored_to:
-        for epoch in decided:
-            yield f"epoch {epoch} was decided over a store that had lost epoch {proven}"
+@frozen(kw_only=True)
+class Proof:
+    """A leader was shown a signed head above all that its store knows: the store went back.
 
+    Attributes:
+        decided: the epochs that it asked the store to decide after that, in the same incarnation.
+    """
 
-# --- liveness: over what a run measured, with the constants printed ------------------------------
+    term: Term
+    shown: Epoch
+    stored: Epoch
+    decided: tuple[Epoch, ...] = ()
 
 
 @frozen(kw_only=True)
 class Span:
-    """Something that had to happen: when it was due to start, and when it was seen."""
+    """Something that had to happen: when it was due to start, and when it was seen.
+
+    ``since_ns`` is never before the moment from which the promise holds: of L1, when the request was
+    accepted; of L2 and L3, not before the core had healed, nor before the agent was included.
+    """
 
     what: str
     since_ns: int
     seen_ns: int | None
 
 
-def _late(span: Span, limit_ns: int, until_ns: int) -> Iterator[str]:
-    end = until_ns if span.seen_ns is None else span.seen_ns
-    if end - span.since_ns > limit_ns:
-        state = "not yet seen" if span.seen_ns is None else "seen"
-        took, limit = (end - span.since_ns) / SECOND, limit_ns / SECOND
-        yield f"{span.what}: {state} after {took:.3f} s, limit {limit:.3f} s"
+@frozen(kw_only=True)
+class Course:
+    """What a run recorded up to ``until_ns``, on one true clock.
+
+    Attributes:
+        jitter_ns: how late a timer of this harness may ring.
+        switches: accepted, until live everywhere or aborted (undone, or a rollback's partial).
+        intents: written, until decided.
+        doubts: of connected, not excluded agents: a yes on disk, until the decision is.
+        cores: of the agents of a healed core: a newest commit, until their proxies serve it.
+    """
+
+    timing: Timing
+    until_ns: int
+    jitter_ns: int = 0
+    flips: tuple[ScheduledFlip, ...] = ()
+    requests: tuple[SourceRequest, ...] = ()
+    partings: tuple[Parting, ...] = ()
+    intrusions: tuple[Intrusion, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    switches: tuple[Span, ...] = ()
+    intents: tuple[Span, ...] = ()
+    doubts: tuple[Span, ...] = ()
+    cores: tuple[Span, ...] = ()
 
 
-def l1_ended_within_budget(
-    switches: tuple[Span, ...], *, budget_ns: int, until_ns: int
-) -> Iterator[str]:
-    """Accepted to live everywhere, aborted (or, a rollback, partial): within the budget."""
-    for span in switches:
-        yield from _late(span, budget_ns, until_ns)
+def s8_skew_within_bounds(course: Course) -> Iterator[str]:
+    """Scheduled flips of one commit differ at most by two bounds and timer jitter.
+
+    While an agent waits, its clock and the leader's may drift apart: that is added to its bound.
+    """
+    honest = sorted((f for f in course.flips if f.is_honest), key=lambda f: (f.epoch, f.agent))
+    for first, second in itertools.combinations(honest, 2):
+        if first.epoch != second.epoch:
+            continue
+        skew = abs(first.flipped_ns - second.flipped_ns)
+        allowed = _reach(first) + _reach(second) + course.jitter_ns
+        if skew > allowed:
+            yield (
+                f"{first.agent} and {second.agent} flipped to epoch {first.epoch} {skew} ns apart, "
+                f"above {allowed} ns of their bounds"
+            )
 
 
-def l2_doubt_ends(doubts: tuple[Span, ...], *, limit_ns: int, until_ns: int) -> Iterator[str]:
-    """Every intent is decided, and no connected agent stays in doubt, within its limit."""
-    for span in doubts:
-        yield from _late(span, limit_ns, until_ns)
+def s8_clocks_cost_at_most_g(course: Course) -> Iterator[str]:
+    """Whatever a clock says, no agent waits longer than G after it heard."""
+    for flip in course.flips:
+        waited = flip.flipped_ns - flip.received_ns
+        allowed = flip.g_ns + drift(flip.g_ns) + course.jitter_ns
+        if waited > allowed:
+            yield f"{flip.agent} waited {waited} ns for epoch {flip.epoch}, longer than G, {allowed} ns"
 
+
+def _reach(flip: ScheduledFlip) -> int:
+    assert flip.bound_ns is not None
+    return flip.bound_ns + drift(flip.g_ns)
+
+
+def s9_source_gets_nothing_new(course: Course) -> Iterator[str]:
+    """No new request to the source after the flip, but by affinity and until the drain ends."""
+    for request in course.requests:
+        if not (request.by_affinity and request.during_drain):
+            yield f"{request.agent} sent a new request to the source after epoch {request.epoch}"
+
+
+def s9_source_is_left_in_peace(course: Course) -> Iterator[str]:
+    """Nothing is closed or released that is wanted, or in use with time left to drain."""
+    for parting in course.partings:
+        source = f"{parting.service} {parting.colour}, left by epoch {parting.epoch},"
+        if parting.is_wanted:
+            yield f"{source} was {parting.what} while {parting.agent} was to send requests to it"
+        elif parting.in_flight and not parting.is_time_over:
+            yield (
+                f"{source} was {parting.what} while {parting.agent} had {parting.in_flight} "
+                "requests there and time left"
+            )
+
+
+def s10_replay_changes_nothing(course: Course) -> Iterator[str]:
+    """A replayed, duplicated, reordered or forged message leaves what is durable as it was."""
+    for intrusion in course.intrusions:
+        if intrusion.before != intrusion.after:
+            yield f"{intrusion.what} changed what was durable"
+
+
+def s11_no_decision_after_restore(course: Course) -> Iterator[str]:
+    """A leader that was shown a newer signed head than its store's asks for no decision any more."""
+    for proof in course.proofs:
+        if proof.shown > proof.stored:
+            for epoch in proof.decided:
+                yield (
+                    f"epoch {epoch} was decided in term {proof.term} over a store that had lost "
+                    f"epoch {proof.shown}, which the leader had been shown"
+                )
+
+
+# --- liveness: with the constants of the specification -------------------------------------------
 
 L3_LIMIT_NS = 15 * SECOND
 
 
-def l3_core_converges(cores: tuple[Span, ...], *, until_ns: int) -> Iterator[str]:
+def decision_limit_ns(timing: Timing) -> int:
+    """2·T_prep + F + W: how long an intent may be undecided beside a working core (L2)."""
+    return 2 * timing.prepare_timeout_ns + timing.failover_ns + timing.store_write_ns
+
+
+def doubt_limit_ns(timing: Timing) -> int:
+    """F + H + T_prep + 2·D_max: how long a connected agent may be in doubt (L2)."""
+    return (
+        timing.failover_ns
+        + timing.herd_ns
+        + timing.prepare_timeout_ns
+        + 2 * timing.max_round_trip_ns
+    )
+
+
+def _late(spans: tuple[Span, ...], limit_ns: int, until_ns: int) -> Iterator[str]:
+    for span in spans:
+        end = until_ns if span.seen_ns is None else span.seen_ns
+        if end - span.since_ns > limit_ns:
+            state = "not yet seen" if span.seen_ns is None else "seen"
+            took, limit = (end - span.since_ns) / SECOND, limit_ns / SECOND
+            yield f"{span.what}: {state} after {took:.3f} s, limit {limit:.3f} s"
+
+
+def l1_ended_within_budget(course: Course) -> Iterator[str]:
+    """Accepted to live everywhere, aborted (or, a rollback, partial): within the budget."""
+    yield from _late(course.switches, course.timing.budget_ns, course.until_ns)
+
+
+def l2_every_intent_is_decided(course: Course) -> Iterator[str]:
+    """Every intent is decided within 2·T_prep + F + W of a working core."""
+    yield from _late(course.intents, decision_limit_ns(course.timing), course.until_ns)
+
+
+def l2_doubt_ends(course: Course) -> Iterator[str]:
+    """No connected agent that is not excluded stays in doubt longer than F + H + T_prep + 2·D."""
+    yield from _late(course.doubts, doubt_limit_ns(course.timing), course.until_ns)
+
+
+def l3_core_converges(course: Course) -> Iterator[str]:
     """Within 15 s of a core's healing each of its agents is at the newest committed epoch."""
-    for span in cores:
-        yield from _late(span, L3_LIMIT_NS, until_ns)
+    yield from _late(course.cores, L3_LIMIT_NS, course.until_ns)
+
+
+COURSE: tuple[tuple[str, Callable[[Course], Iterator[str]]], ...] = (
+    ("S8", s8_skew_within_bounds),
+    ("S8", s8_clocks_cost_at_most_g),
+    ("S9", s9_source_gets_nothing_new),
+    ("S9", s9_source_is_left_in_peace),
+    ("S10", s10_replay_changes_nothing),
+    ("S11", s11_no_decision_after_restore),
+    ("L1", l1_ended_within_budget),
+    ("L2", l2_every_intent_is_decided),
+    ("L2", l2_doubt_ends),
+    ("L3", l3_core_converges),
+)
+
+
+def judge_course(course: Course) -> tuple[Violation, ...]:
+    """Return everything that a run's course breaks, by number."""
+    return tuple(
+        Violation(number, text) for number, predicate in COURSE for text in predicate(course)
+    )
