@@ -1,7 +1,8 @@
 """Leave out the sentences for people.
 
 Reasons and history texts name whoever was late or refused; each other sentence would be another
-head (its history digest differs) and so another world, though nothing depends on it.
+head (its history digest differs) and so another world, though nothing depends on it. An outcome's
+figures are of that kind too.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from attrs import evolve
 
 from turnout.protocol import landing, standing, switching, takeover
+from turnout.protocol.coordinator_state import Fleet
 
 _SPEAKERS = (switching, landing, standing, takeover)
 
@@ -25,6 +28,8 @@ def without_texts() -> Iterator[pytest.MonkeyPatch]:
         switching.abort,
     )
 
+    measured = landing._measured
+
     def quiet_entry(turn, epoch, kind, text, *, intent=None):  # type: ignore[no-untyped-def]
         return history_entry(turn, epoch, kind, "", intent=intent)
 
@@ -34,10 +39,20 @@ def without_texts() -> Iterator[pytest.MonkeyPatch]:
     def quiet_abort(turn, reason):  # type: ignore[no-untyped-def]
         abort(turn, "aborted")
 
+    def quiet_outcome(turn, following, kind, reason, laggards):  # type: ignore[no-untyped-def]
+        outcome = measured(turn, following, kind, "", laggards)
+        named = tuple(evolve(laggard, reason="") for laggard in outcome.laggards)
+        return evolve(outcome, elapsed_ns=None, skew_ns=None, bound_ns=0, laggards=named)
+
     with pytest.MonkeyPatch.context() as patch:
         for module in _SPEAKERS:
             patch.setattr(module, "history_entry", quiet_entry)
         patch.setattr(switching, "decide_now", quiet_decision)
         patch.setattr(switching, "abort", quiet_abort)
         patch.setattr(takeover, "abort", quiet_abort)
+        marked = Fleet.marked
+        patch.setattr(
+            Fleet, "marked", lambda self, agents, status, reason: marked(self, agents, status, "")
+        )
+        patch.setattr(landing, "_measured", quiet_outcome)
         yield patch

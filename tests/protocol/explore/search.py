@@ -7,11 +7,11 @@ from collections import deque
 
 from attrs import frozen
 
-from tests.protocol.explore.world import Parcel, Space, World, announced
+from tests.protocol.explore.parcels import Fact
+from tests.protocol.explore.settling import Settling
+from tests.protocol.explore.world import Space, World
 from turnout.protocol.coordinator_state import Fleet
-from turnout.protocol.identifiers import Digest, Epoch
 from turnout.protocol.invariants import AgentPicture, Picture, Violation, judge
-from turnout.protocol.messages import Prepare, Sync, Vote
 from turnout.protocol.takeover import fleet_of
 from turnout.protocol.transactions import Range
 
@@ -34,7 +34,7 @@ class Judge:
     def __init__(self, space: Space) -> None:
         self.space = space
         self._verdicts: dict[tuple[int, tuple[int, ...]], Violation | None] = {}
-        self._spoken: dict[int, Violation | None] = {}
+        self._spoken: dict[tuple[int, int], Violation | None] = {}
         self._fleets: dict[int, Fleet] = {}
 
     def __call__(self, world: World) -> Violation | None:
@@ -47,13 +47,15 @@ class Judge:
 
     def _judge_words(self, world: World) -> Violation | None:
         """S2 over what was said: it depends on the store and the network only."""
-        key = hash((world[0], world[3]))
+        said = world[3] & self.space.fact_bits()
+        key = (world[0], said)
         if key not in self._spoken:
-            parcels = tuple(parcel for _, parcel in self.space.in_network(world[3]))
+            parcels = (p.message for _, p in self.space.in_network(said))
+            facts = [fact for fact in parcels if isinstance(fact, Fact)]
             picture = Picture(
                 rulings=self.space.stores[world[0]].rulings,
-                named=_named(parcels),
-                told=tuple(sorted({t for p in parcels for t in announced(p.message)})),
+                named=tuple((f.epoch, f.digest) for f in facts if f.digest is not None),
+                told=tuple((f.epoch, f.verdict) for f in facts if f.verdict is not None),
             )
             found = [v for v in judge(picture) if v.number == "S2"]
             self._spoken[key] = found[0] if found else None
@@ -86,54 +88,63 @@ class Judge:
         return self._fleets[store]
 
 
-def _named(parcels: tuple[Parcel, ...]) -> tuple[tuple[Epoch, Digest], ...]:
-    named = set()
-    for parcel in parcels:
-        message = parcel.message
-        if isinstance(message, Prepare | Vote):
-            named.add((message.epoch, message.digest))
-        if isinstance(message, Prepare | Sync) and message.head is not None:
-            named.add((message.head.committed, message.head.digest))
-    return tuple(sorted(named))
-
-
 def explore(space: Space, start: World, *, most: int = 10_000_000, every: int = 0) -> Found:
     """Visit every reachable world, at most ``most``; stop at the first violation.
 
-    Worlds that differ in the network alone are compared: whatever the one with fewer parcels can
-    do, the other can too, so it need not be visited. With ``every``, progress is printed.
+    Worlds that differ in the network alone are one: it holds whatever was sent on any way to it, and
+    is visited again when that grows. Messages stay for ever and may be lost for ever anyway, so this
+    only adds behaviour; nothing found is a proof, and a violation must be read with its path (the
+    idea is Guerraoui and Yabandeh's, "Model Checking a Networked System Without the Network",
+    NSDI 2011). With ``every``, progress is printed.
     """
-    check = Judge(space)
+    check, settled = Judge(space), Settling(space)
     began = time.monotonic()
-    came_from: dict[World, tuple[World, str] | None] = {start: None}
-    richest: dict[Core, list[int]] = {_core(start): [start[3]]}
-    queue = deque([start])
+    first = _core(start)
+    came_from: dict[Core, tuple[Core, str] | None] = {first: None}
+    nets: dict[Core, int] = {first: start[3]}
+    queue, queued = deque([first]), {first}
     steps = 0
-    violation: Violation | None = None
-    last = start
-    while queue and violation is None and len(came_from) <= most:
-        world = queue.popleft()
-        if world[3] not in richest[_core(world)]:
-            continue  # one with more parcels was found meanwhile
-        for name, after in space.successors(world):
+    while queue and len(nets) <= most:
+        core = queue.popleft()
+        queued.discard(core)
+        for name, after in space.successors(_world(core, nets[core])):
             steps += 1
-            if after in came_from or not _is_richer(richest, after):
-                continue
-            came_from[after] = (world, name)
-            last = after
             violation = check(after)
             if violation is not None:
-                break
-            queue.append(after)
-            if every and len(came_from) % every == 0:
-                print(f"{len(came_from)} worlds, {len(queue)} to visit", flush=True)
+                path = (*_path(came_from, core), name)
+                return _found(nets, steps, began, violation=violation, path=path)
+            calm = settled(after)
+            reached, net = _core(calm), calm[3]
+            known = nets.get(reached)
+            if known is None:
+                came_from[reached] = (core, name)
+                if every and len(nets) % every == 0:
+                    print(f"{len(nets)} worlds, {len(queue)} to visit", flush=True)
+            elif known | net == known:
+                continue
+            nets[reached] = (known or 0) | net
+            if reached not in queued:
+                queue.append(reached)
+                queued.add(reached)
+    return _found(nets, steps, began, complete=not queue)
+
+
+def _found(
+    nets: dict[Core, int],
+    steps: int,
+    began: float,
+    *,
+    complete: bool = False,
+    violation: Violation | None = None,
+    path: tuple[str, ...] = (),
+) -> Found:
     return Found(
-        worlds=len(came_from),
+        worlds=len(nets),
         steps=steps,
         seconds=time.monotonic() - began,
-        complete=not queue and violation is None,
+        complete=complete,
         violation=violation,
-        path=_path(came_from, last) if violation else (),
+        path=path,
     )
 
 
@@ -145,22 +156,13 @@ def _core(world: World) -> Core:
     return world[0], world[1], world[2], world[4], world[5]
 
 
-def _is_richer(richest: dict[Core, list[int]], world: World) -> bool:
-    """Whether no known world with the same core has all of its parcels; drop those it covers."""
-    core, net = _core(world), world[3]
-    known = richest.get(core)
-    if known is None:
-        richest[core] = [net]
-        return True
-    if any(net | other == other for other in known):
-        return False
-    richest[core] = [other for other in known if net | other != net] + [net]
-    return True
+def _world(core: Core, net: int) -> World:
+    return core[0], core[1], core[2], net, core[3], core[4]
 
 
-def _path(came_from: dict[World, tuple[World, str] | None], world: World) -> tuple[str, ...]:
+def _path(came_from: dict[Core, tuple[Core, str] | None], core: Core) -> tuple[str, ...]:
     names = []
-    step = came_from[world]
+    step = came_from[core]
     while step is not None:
         names.append(step[1])
         step = came_from[step[0]]

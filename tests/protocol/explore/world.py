@@ -13,14 +13,13 @@ Abstractions, each of which only adds behaviour:
 - a crash loses all but disk and proxy. Between two effects of one step nothing can observe a host
   but its own disk, so crashes are placed after each durable effect and nowhere else.
 
-Three reductions:
+Two reductions of the steps; ``settling.py`` has those of the worlds that they lead to:
 
 - reads are answered in the step that asks: reading later is the same as asking later;
 - a leader that has been superseded hears agents and deadlines no more: all that it would write from
   then on loses (S4 judges every write that wins), so nobody could tell that it heard them. What it
   sent before may still take effect, it hears the store's answers, repeats what was not answered,
-  and takes requests, whose prepares go out;
-- once it has nothing under way and no request is left, what it still remembers is forgotten.
+  and takes requests, whose prepares go out.
 """
 
 from __future__ import annotations
@@ -30,10 +29,11 @@ from typing import Generic, NamedTuple, TypeVar
 
 from attrs import evolve, frozen
 
+from tests.protocol.explore.parcels import NOWHERE, Parcel, facts_of
+from tests.protocol.explore.plain import AGENT_TIMERS, REPLICA_TIMERS, plain_agent, plain_replica
 from tests.protocol.fake_store import FakeStore
-from tests.protocol.nodes import WAKE, AgentHost, AgentNode, ReplicaHost, far, only_due
+from tests.protocol.nodes import WAKE, AgentHost, AgentNode, ReplicaHost, only_due
 from turnout.protocol import keys
-from turnout.protocol.activation import ClockEstimate
 from turnout.protocol.clock import ZERO
 from turnout.protocol.coordinator_state import CoordinatorState, Role
 from turnout.protocol.effects import (
@@ -56,17 +56,10 @@ from turnout.protocol.events import (
     Refusal,
     Transacted,
 )
-from turnout.protocol.frozenmap import FrozenMap
-from turnout.protocol.identifiers import NO_EPOCH, Epoch
-from turnout.protocol.messages import Message, No, Prepare, Report, Sync, Vote
-from turnout.protocol.participant_state import ParticipantState
-from turnout.protocol.records import Verdict
+from turnout.protocol.messages import Message, No, Report, Vote
 from turnout.protocol.transactions import Transaction, Unknown
 
 T = TypeVar("T", bound=Hashable)
-
-REPLICA_TIMERS = ("prepare", "undo", "live", "store")
-AGENT_TIMERS = ("retry", "reprove")
 
 
 class Interned(Generic[T]):
@@ -88,14 +81,6 @@ class Interned(Generic[T]):
 
     def __len__(self) -> int:
         return len(self.values)
-
-
-@frozen
-class Parcel:
-    """A message with its addressee: an agent's index, or -1 for whoever leads."""
-
-    to: int
-    message: Message
 
 
 @frozen
@@ -160,7 +145,8 @@ class Space:
         self.budgets: Interned[Budget] = Interned()
         self._agent_steps: dict[Hashable, list[tuple[int, int]]] = {}
         self._replica_steps: dict[Hashable, tuple[int, tuple[CoordinatorEffect, ...]]] = {}
-        self._nobody = self.states(CoordinatorState())
+        self._facts = 0
+        self._known_parcels = 0
         self._deaf_agents: dict[tuple[int, int], int] = {}
         self._deaf_replicas: dict[tuple[int, int], int] = {}
 
@@ -168,7 +154,18 @@ class Space:
 
     def bit(self, to: int, message: Message) -> int:
         """The network's bit of a parcel."""
-        return 1 << self.parcels(Parcel(to, message))
+        bit = 1 << self.parcels(Parcel(to, message))
+        for fact in facts_of(message):
+            bit |= 1 << self.parcels(Parcel(NOWHERE, fact))
+        return bit
+
+    def fact_bits(self) -> int:
+        """The bits of a network that are facts."""
+        for number in range(self._known_parcels, len(self.parcels)):
+            if self.parcels[number].to == NOWHERE:
+                self._facts |= 1 << number
+        self._known_parcels = len(self.parcels)
+        return self._facts
 
     def in_network(self, net: int) -> Iterator[tuple[int, Parcel]]:
         """The parcels of a network, with their numbers."""
@@ -292,22 +289,7 @@ class Space:
             self._calls,
             self._faults,
         ):
-            for name, after in kind(world):
-                yield name, self._retired(after)
-
-    def _retired(self, world: World) -> World:
-        """Forget what superseded leaders remember that can act no more."""
-        store, states, agents, net, calls, budget = world
-        if self.budgets[budget].requests:
-            return world
-        busy = {self.calls[number].replica for number in calls}
-        kept = tuple(
-            self._nobody
-            if replica not in busy and self._is_superseded(store, self.states[state])
-            else state
-            for replica, state in enumerate(states)
-        )
-        return store, kept, agents, net, calls, budget
+            yield from kind(world)
 
     def _deliveries(self, world: World) -> Iterator[tuple[str, World]]:
         """Every delivery that changes something; what falls on deaf ears is remembered."""
@@ -326,7 +308,7 @@ class Space:
             self._deaf_agents[agent, node] = deaf
         for replica, state in enumerate(states):
             known = self.states[state]
-            if known.role is Role.LEADING and not self._is_superseded(world[0], known):
+            if known.role is Role.LEADING and not self.is_superseded(world[0], known):
                 yield from self._deliveries_to(world, replica, state)
 
     def _deliveries_to(
@@ -336,7 +318,7 @@ class Space:
         deaf = self._deaf_replicas.get((replica, number), 0)
         for parcel_number, parcel in self.in_network(world[3] & ~deaf):
             message = parcel.message
-            if parcel.to >= 0:
+            if parcel.to != -1:
                 deaf |= 1 << parcel_number
                 continue
             assert isinstance(message, Vote | Report)
@@ -349,7 +331,7 @@ class Space:
                 yield f"deliver {parcel_number} to {replica}", after
         self._deaf_replicas[replica, number] = deaf
 
-    def _is_superseded(self, store: int, state: CoordinatorState) -> bool:
+    def is_superseded(self, store: int, state: CoordinatorState) -> bool:
         leader = self.stores[store].items.get(keys.LEADER)
         return leader is not None and leader.create_revision != state.term
 
@@ -383,7 +365,7 @@ class Space:
         budget = self.budgets[world[5]]
         for replica, number in enumerate(world[1]):
             state = self.states[number]
-            superseded = self._is_superseded(world[0], state)
+            superseded = self.is_superseded(world[0], state)
             for timer in ("store",) if superseded else REPLICA_TIMERS:
                 if state.timers.armed(timer):
                     yield f"{timer} at {replica}", self.replica_step(world, replica, WAKE, timer)
@@ -451,36 +433,3 @@ class Space:
             if allowed.proxy_restarts:
                 less = self.budgets(evolve(allowed, proxy_restarts=allowed.proxy_restarts - 1))
                 yield from self._agent(world, agent, number, Input("restart", name="proxy"), less)
-
-
-def plain_agent(state: ParticipantState) -> ParticipantState:
-    """An agent without what makes no difference here: drains, and whose clock it has not read."""
-    timers = evolve(state.timers, due=tuple(d for d in state.timers.due if d[0] in AGENT_TIMERS))
-    clock = state.clock
-    if clock is not None and clock.estimate == ClockEstimate():
-        clock = None
-    return evolve(state, timers=far(timers), clock=clock, drains=())
-
-
-def plain_replica(state: CoordinatorState) -> CoordinatorState:
-    """A leader without what it follows only for drain and release."""
-    timers = evolve(state.timers, due=tuple(d for d in state.timers.due if d[0] in REPLICA_TIMERS))
-    following = {
-        epoch: evolve(entry, drained=FrozenMap())
-        for epoch, entry in state.following.items()
-        if entry.outcome is None
-    }
-    return evolve(state, timers=far(timers), following=FrozenMap(following))
-
-
-def announced(message: Message) -> tuple[tuple[Epoch, Verdict], ...]:
-    """The decisions that a message announces: what its head says of its newest epochs."""
-    if not isinstance(message, Sync | Prepare) or message.head is None:
-        return ()
-    head = message.head
-    found = []
-    for epoch in {head.committed, head.decided} - {NO_EPOCH}:
-        verdict = head.resolves(epoch)
-        if verdict is not None:
-            found.append((epoch, verdict))
-    return tuple(sorted(found))

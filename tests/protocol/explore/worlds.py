@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from tests.protocol.explore.bootstrap import in_good_order, make_space, rollback, switch
+from tests.protocol.explore.settling import Settling
 from tests.protocol.explore.world import Budget, Space, World
 from turnout.protocol.events import LinkUp
 from turnout.protocol.routing import Colour
@@ -38,7 +39,8 @@ class SmallWorld:
         for host, node in zip(space.agents, world[2], strict=True):
             for message in host.step(space.nodes[node], LinkUp())[1]:
                 net |= space.bit(-1, message)
-        return space, (*world[:3], net, world[4], space.budgets(self.budget))
+        began = (*world[:3], net, world[4], space.budgets(self.budget))
+        return space, Settling(space)(began)
 
 
 WORLDS = (

@@ -1,0 +1,202 @@
+"""Values without what makes no difference in the small worlds, so that equal futures are one world.
+
+Everything left out here is read by no rule of a machine that can still act on it. Each function
+says what it leaves out, and why nobody could tell.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from attrs import evolve
+
+from tests.protocol.fake_store import FakeStore, Items
+from tests.protocol.nodes import AgentNode, far
+from turnout.protocol import keys
+from turnout.protocol.activation import ClockEstimate
+from turnout.protocol.clock import ClockNs
+from turnout.protocol.codec import canonical_bytes, decode
+from turnout.protocol.coordinator import is_late
+from turnout.protocol.coordinator_state import CoordinatorState, Following, Landed
+from turnout.protocol.frozenmap import FrozenMap
+from turnout.protocol.identifiers import Epoch, Region
+from turnout.protocol.invariants import Ruling
+from turnout.protocol.limits import MAX_TABLE_BYTES
+from turnout.protocol.messages import Message, Prepare, Progress, Report, Sync
+from turnout.protocol.participant_state import ParticipantState
+from turnout.protocol.records import Head, Outcome, Verdict
+from turnout.protocol.transactions import KeyValue, Put, Transaction
+
+REPLICA_TIMERS = ("prepare", "undo", "live", "store")
+AGENT_TIMERS = ("retry", "reprove")
+
+_LANDED = Landed(flipped_at_ns=None, live_at_ns=ClockNs(0), bound_ns=None, late=False)
+
+
+def plain_agent(state: ParticipantState) -> ParticipantState:
+    """Without drains, and without the clock that it has not read."""
+    timers = evolve(state.timers, due=tuple(d for d in state.timers.due if d[0] in AGENT_TIMERS))
+    clock = state.clock
+    if clock is not None and clock.estimate == ClockEstimate():
+        clock = None
+    return evolve(state, timers=far(timers), clock=clock, drains=())
+
+
+def plain_replica(state: CoordinatorState) -> CoordinatorState:
+    """Without what it follows only for drain and release, and what the store can tell it again.
+
+    - of a report, what no rule reads once it was heard;
+    - decisions looked up: they never change, and a read is answered in the step that asks;
+    - idempotency keys: in these worlds none is used twice;
+    - when an agent flipped and was live: figures of the outcome, which ``quiet`` leaves out.
+    """
+    timers = evolve(state.timers, due=tuple(d for d in state.timers.due if d[0] in REPLICA_TIMERS))
+    following = {
+        epoch: _plain_following(entry)
+        for epoch, entry in state.following.items()
+        if entry.outcome is None
+    }
+    return evolve(
+        state,
+        timers=far(timers),
+        following=FrozenMap(following),
+        reports=FrozenMap({a: _plain_report(r) for a, r in state.reports.items()}),
+        library=FrozenMap(),
+        requests=FrozenMap(),
+    )
+
+
+def _plain_following(entry: Following) -> Following:
+    return evolve(
+        entry,
+        drained=FrozenMap(),
+        live=FrozenMap(dict.fromkeys(entry.live, _LANDED)),
+    )
+
+
+def _plain_report(report: Report) -> Report:
+    return evolve(
+        report,
+        region=Region(""),
+        progress=Progress.NOTHING,
+        reason="",
+        flipped_at_ns=None,
+        bound_ns=None,
+        late=False,
+        staged_lost="",
+        drains=(),
+        signature="",
+    )
+
+
+def plain_store(store: FakeStore, at_stake: frozenset[str]) -> FakeStore:
+    """Without what no leader reads, revisions that no guard compares, and pasts that are over.
+
+    ``at_stake`` are the keys whose exact values somebody may still compare, to learn whether a
+    write that was not answered had won. Of all other outcomes only the kind matters, of history
+    nothing. Revisions count only what is compared: the leader key, intents and standing.
+    """
+    head = store.items.get(keys.HEAD)
+    if head is None:
+        return store
+    decided = decode(head.value, Head, limit=MAX_TABLE_BYTES).decided
+    open_intent = store.items.get(keys.intent(Epoch(decided + 1)))
+    items = _plain_items(store.items, at_stake)
+    past = {}
+    if open_intent is not None:
+        at = open_intent.create_revision
+        past[at] = _plain_items(store.past[at], at_stake)
+    compared = [
+        items[keys.LEADER].create_revision,
+        items[keys.STANDING].mod_revision,
+        *past,
+    ]
+    rulings = tuple(_plain_ruling(ruling) for ruling in store.rulings)
+    return evolve(store, revision=max(compared), items=items, past=FrozenMap(past), rulings=rulings)
+
+
+def _plain_ruling(ruling: Ruling) -> Ruling:
+    """S3 asks for an abort's votes never, and who held a commit's when it was written once."""
+    if ruling.decision.verdict is Verdict.ABORT:
+        return evolve(ruling, held=None, required=())
+    return evolve(ruling, held=None)
+
+
+def _plain_items(items: Items, at_stake: frozenset[str]) -> Items:
+    plain = {}
+    ended = {key.rpartition("/")[2] for key in items if key.startswith(keys.OUTCOMES)}
+    for key, item in items.items():
+        counted = key == keys.LEADER or key.startswith(keys.INTENTS)
+        value = item.value
+        if key not in at_stake:
+            if key.startswith((keys.HISTORY, keys.REQUESTS)):
+                continue
+            if key.startswith(keys.INTENTS) and key.rpartition("/")[2] in ended:
+                continue
+            if key.startswith(keys.OUTCOMES):
+                value = _plain_outcome(value)
+        plain[key] = KeyValue(
+            key=key,
+            value=value,
+            create_revision=item.create_revision if counted else 0,
+            mod_revision=item.mod_revision if key == keys.STANDING else 0,
+        )
+    return FrozenMap(plain)
+
+
+@functools.cache
+def _plain_outcome(value: bytes) -> bytes:
+    outcome = decode(value, Outcome, limit=MAX_TABLE_BYTES)
+    return canonical_bytes(
+        Outcome(epoch=outcome.epoch, outcome=outcome.outcome, known_ns=0, budget_ns=0, bound_ns=0)
+    )
+
+
+def marker_of(transaction: Transaction) -> str:
+    """The key by which a leader learns whether a write that was not answered had won."""
+    marker = transaction.writes[0]
+    assert isinstance(marker, Put)
+    return marker.key
+
+
+def plain_node(node: AgentNode, rulings: tuple[Ruling, ...]) -> AgentNode:
+    """An agent whose past was judged: what it serves, and the votes that a commit rests on."""
+    decided = {r.decision.epoch for r in rulings}
+    rested_on = {
+        (r.decision.epoch, r.decision.digest, r.decision.term)
+        for r in rulings
+        if r.decision.verdict is Verdict.COMMIT
+    }
+    kept = {
+        y
+        for y in node.ghosts.yes
+        if y.epoch not in decided or (y.epoch, y.digest, y.term) in rested_on
+    }
+    yes = tuple(sorted(kept, key=lambda y: (y.epoch, y.digest, y.term, y.journal_id)))
+    ghosts = evolve(node.ghosts, served=node.ghosts.served[-1:], yes=yes)
+    return evolve(node, ghosts=ghosts)
+
+
+def is_dead_order(message: Message, node: AgentNode, *, may_forget: bool) -> bool:
+    """The agent knows a newer head, or as new a one and a promise; from its disk, if it may die."""
+    assert isinstance(message, Prepare | Sync)
+    record, known = node.disk.record, node.state.head
+    if may_forget:
+        known = record.committed.head if record.committed else None
+    head = message.head
+    if known is None or head is None or head.decided > known.decided:
+        return False
+    if head != known:
+        return head.decided < known.decided
+    if isinstance(message, Sync):
+        return record.committed is not None and record.committed_epoch == head.committed
+    return not may_forget and message.term < record.promised
+
+
+def is_dead_report(state: CoordinatorState, message: Message) -> bool:
+    """The last leader there will be has heard something newer from this agent."""
+    return (
+        isinstance(message, Report)
+        and message.agent in state.connected
+        and is_late(state.reports.get(message.agent), message)
+    )
