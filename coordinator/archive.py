@@ -58,7 +58,11 @@ class Archive:
         return stories
 
     async def history(self, newest: Epoch, limit: int) -> Page:
-        """Whole epochs from ``newest`` down, until at least ``limit`` entries are together."""
+        """Whole epochs from ``newest`` down, until at least ``limit`` entries are together.
+
+        They are in the order of time: what was refused while a switch was under way belongs to
+        the head before it.
+        """
         entries: list[HistoryEntry] = []
         epoch: int = newest
         while epoch >= 0 and len(entries) < limit:
@@ -68,10 +72,9 @@ class Archive:
             for one in batch:
                 if len(entries) >= limit:
                     break
-                entries += sorted(
-                    _history_in(snapshot, one), key=lambda e: (e.at_ns, e.kind), reverse=True
-                )
+                entries += _history_in(snapshot, one)
                 epoch = one - 1
+        entries.sort(key=lambda e: (e.at_ns, e.epoch, e.kind), reverse=True)
         return Page(entries=tuple(entries), before=Epoch(epoch + 1) if epoch >= 0 else None)
 
     async def look_up(self, state: CoordinatorState, need: Need) -> CoordinatorState:
@@ -114,7 +117,7 @@ def _story_in(snapshot: Snapshot, epoch: Epoch) -> Story | None:
         decision=decision,
         outcome=_record(snapshot, keys.outcome(epoch), Outcome),
         released=snapshot.get(keys.released(epoch)) is not None,
-        history=_history_in(snapshot, epoch),
+        history=tuple(e for e in _history_in(snapshot, epoch) if e.kind != keys.REFUSED),
     )
 
 

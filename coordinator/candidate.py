@@ -2,6 +2,10 @@
 
 ``turnout.protocol.election`` decides; here its calls go to the store, and its answers come back.
 What fails is not answered: the machine asks again by itself.
+
+A replica that could not decide anything, since its key is not the domain's, gives the leader key up
+whenever it gets it: another one may have the right key. (A leader that halts because the store went
+back keeps it, S11: the next one may not hear of what was lost, and would decide it anew.)
 """
 
 from __future__ import annotations
@@ -44,10 +48,16 @@ from turnout.runtime.store.errors import LeaseExpired, StoreError
 Announced = Callable[[Elected | Deposed], Awaitable[None]]
 Notice = Callable[[int, KeyValue | None], Awaitable[None]]
 
+WhyUnfit = Callable[[bytes], str]
+
 _PAUSE_S = 0.5
 """Before the store is asked again to be watched."""
 
 _log = structlog.get_logger(__name__)
+
+
+def _everybody_is_fit(_incarnation: bytes) -> str:
+    return ""
 
 
 class ElectionMachine:
@@ -63,9 +73,19 @@ class ElectionMachine:
 class Candidate:
     """Campaigns, leads and follows, for as long as ``run`` runs."""
 
-    def __init__(self, store: Store, begin: Election, announced: Announced, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        begin: Election,
+        announced: Announced,
+        clock: Clock,
+        *,
+        why_unfit: WhyUnfit = _everybody_is_fit,
+    ) -> None:
+        """``why_unfit`` says, of a domain's incarnation, why this replica cannot lead it, or nothing."""
         self._store = store
         self._announced = announced
+        self._why_unfit = why_unfit
         self._nursery: trio.Nursery | None = None
         self._host: Host[Election, ElectionEvent, ElectionEffect] = Host(
             ElectionMachine(), begin, self, clock
@@ -74,6 +94,8 @@ class Candidate:
         """Whose claim stands in the leader key, as far as is known."""
         self.retired = trio.Event()
         self.trouble = ""
+        self.unfit = ""
+        """Why this replica cannot lead the domain, for people; empty where it can."""
 
     def hand_over(self, reason: str, *, of_term: Term | None = None) -> None:
         """Let another lead for a while; only if ``of_term`` is still the reign, where given."""
@@ -98,6 +120,8 @@ class Candidate:
     async def carry_out(self, effect: ElectionEffect) -> None:
         """Do what the machine asks for; calls to the store are only started."""
         match effect:
+            case Announce(event=Elected()) if self.unfit:
+                self.hand_over(self.unfit)
             case Announce(event=event):
                 _tell_log(event)
                 await self._announced(event)
@@ -168,16 +192,25 @@ class Candidate:
         await self._follow(keys.LEADER, notice)
 
     async def _watch_incarnation(self) -> None:
-        """A new incarnation is led by one who read it: whoever leads without that hands over."""
+        """A new incarnation is led by one who read it, and who can: whoever else leads hands over."""
         known: list[bytes | None] = []
 
         async def notice(_revision: int, entry: KeyValue | None) -> None:
             value = entry.value if entry else None
-            if known and known[-1] != value:
+            self._judge(value)
+            if self.unfit:
+                self.hand_over(self.unfit)
+            elif known and known[-1] != value:
                 self.hand_over("the domain has a new incarnation")
             known[:] = [value]
 
         await self._follow(keys.INCARNATION, notice)
+
+    def _judge(self, incarnation: bytes | None) -> None:
+        unfit = self._why_unfit(incarnation) if incarnation is not None else ""
+        if unfit and unfit != self.unfit:
+            _log.error("this replica cannot lead", reason=unfit)
+        self.unfit = unfit
 
     async def _follow(self, key: str, notice: Notice) -> None:
         """Read a key and watch it from there; again from the beginning whenever that breaks."""

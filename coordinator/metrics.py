@@ -42,6 +42,12 @@ class Metrics:
         self._refused = self._counter(
             "agent_messages_refused", "Votes and reports refused, by reason.", "reason"
         )
+        self._requests_refused = self._counter(
+            "requests_refused", "Operators' attempts that were refused, by code.", "code"
+        )
+        self._taken_over = self._counter(
+            "stream_takeovers", "Streams that another of the same agent took the place of.", "agent"
+        )
         self._evicted = self._counter("evicted_streams", "Agents' streams cut for not keeping up.")
         self._durations = self._histogram(
             "switch_seconds", "From accepted to live, or aborted.", _SWITCH_S, "kind", "outcome"
@@ -77,6 +83,14 @@ class Metrics:
     def message_refused(self, reason: str) -> None:
         """Count a vote or report that was refused."""
         self._refused.labels(reason).inc()
+
+    def request_refused(self, code: str) -> None:
+        """Count an attempt to change something that was refused."""
+        self._requests_refused.labels(code).inc()
+
+    def stream_taken_over(self, agent: AgentId) -> None:
+        """Count a stream that was opened while another of the same agent was open."""
+        self._taken_over.labels(agent).inc()
 
     def stream_evicted(self) -> None:
         """Count an agent that did not keep up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from importlib.metadata import version
 
 import structlog
@@ -18,16 +19,23 @@ from coordinator.feed import Feed
 from coordinator.hands import Hands
 from coordinator.metrics import Metrics
 from coordinator.recent import Recent
+from coordinator.refusal_book import RefusalBook
 from coordinator.registry import Registry
 from coordinator.store_calls import StoreCalls
+from coordinator.suspicions import Suspicions
+from coordinator.twins import Twins
 from coordinator.verifying import RememberingVerifier
 from coordinator.views.status import Surroundings
+from turnout.protocol.codec import decode
 from turnout.protocol.coordinator import Coordinator
 from turnout.protocol.coordinator_state import CoordinatorConfig, CoordinatorState, Role
 from turnout.protocol.election import Election
+from turnout.protocol.errors import MalformedError
 from turnout.protocol.events import CoordinatorEvent, Deposed, Elected
 from turnout.protocol.identifiers import NO_TERM, Term
-from turnout.protocol.signing import Ed25519Verifier, Signer
+from turnout.protocol.limits import MAX_TABLE_BYTES
+from turnout.protocol.records import IncarnationRecord
+from turnout.protocol.signing import Ed25519Verifier, Signer, is_signed_by
 from turnout.protocol.wire import encode
 from turnout.runtime.clock import SystemClock
 from turnout.runtime.host import Host
@@ -63,7 +71,9 @@ class Replica:
         clock = SystemClock(self._wall_bound)
         self.metrics = Metrics(self._version)
         self.registry = Registry()
+        self._suspicions = Suspicions()
         self._feed, self._recent = Feed(), Recent()
+        self._refusals = RefusalBook(store, lambda: self.host.state, settings.replica_id)
         config = CoordinatorConfig(
             replica=settings.replica_id,
             timing=timing,
@@ -71,13 +81,7 @@ class Replica:
             verifier=RememberingVerifier(Ed25519Verifier()),
         )
         self._desk = Desk(self._tell)
-        self._calls = StoreCalls(
-            store,
-            nursery,
-            self._tell,
-            self.metrics,
-            pause_ns=timing.retry_ns,
-        )
+        self._calls = StoreCalls(store, nursery, self._tell, self.metrics, pause_ns=timing.retry_ns)
         hands = Hands(
             calls=self._calls,
             dispatch=Dispatch(self.registry, encode),
@@ -87,14 +91,9 @@ class Replica:
         self.host: CoordinatorHost = Host(
             Coordinator(config), CoordinatorState(), hands, clock, after_step=self._stepped
         )
-        begin = Election.begin(
-            replica=settings.replica_id,
-            url=url,
-            timing=timing,
-            seed=secrets.randbits(64),
-            now=clock.now(),
-        )
-        self.candidate = Candidate(store, begin, self._announced, clock)
+        begin = _begun_election(config, url, clock)
+        why_unfit = partial(_why_unfit, config)
+        self.candidate = Candidate(store, begin, self._announced, clock, why_unfit=why_unfit)
         self.metrics.show(lambda: self.host.state, lambda: len(self.registry))
         self.context = Context(
             settings=settings,
@@ -107,6 +106,9 @@ class Replica:
             recent=self._recent,
             feed=self._feed,
             metrics=self.metrics,
+            refusals=self._refusals,
+            suspicions=self._suspicions,
+            twins=Twins(),
             nursery=nursery,
             around=self._around,
             quota_used=lambda: self._quota_used,
@@ -119,6 +121,7 @@ class Replica:
             self.candidate.run,
             self._wall_bound.keep,
             self._watch_quota,
+            self._refusals.keep,
         ):
             self._nursery.start_soon(task)
 
@@ -162,8 +165,10 @@ class Replica:
             domain=self._settings.domain,
             version=self._version,
             leader=self.candidate.leader,
+            unfit=self.candidate.unfit,
             troubles=tuple(trouble for trouble in troubles if trouble),
             streams=len(self.registry),
+            suspicions=self._suspicions.all(),
         )
 
     async def _watch_quota(self) -> None:
@@ -173,3 +178,27 @@ class Replica:
             except StoreError as error:
                 _log.warning("the store does not tell how full it is", reason=str(error))
             await trio.sleep(_QUOTA_S)
+
+
+def _begun_election(config: CoordinatorConfig, url: str, clock: SystemClock) -> Election:
+    return Election.begin(
+        replica=config.replica,
+        url=url,
+        timing=config.timing,
+        seed=secrets.randbits(64),
+        now=clock.now(),
+    )
+
+
+def _why_unfit(config: CoordinatorConfig, incarnation: bytes) -> str:
+    """Why a replica cannot lead a domain with this incarnation; empty where it can."""
+    try:
+        record = decode(incarnation, IncarnationRecord, limit=MAX_TABLE_BYTES)
+    except MalformedError as error:
+        return f"the domain's incarnation cannot be read: {error}"
+    if is_signed_by(record, config.signer.public_key, config.verifier):
+        return ""
+    return (
+        "the domain's incarnation is signed by another key than this replica's: its domain_key file "
+        "is another domain's, or the domain's was made anew"
+    )

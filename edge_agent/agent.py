@@ -86,6 +86,7 @@ class Agent:
             opening=self._opening_report,
             tell_session=self._tell_session,
             tell_agent=self._tell_agent,
+            turned_away=parts.watcher.turned_away,
             ssl_context=parts.ssl_context,
         )
         self._shelf = shelf

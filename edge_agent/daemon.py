@@ -7,6 +7,7 @@ However the process ends, the proxy goes on serving, and the next one adopts it.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -53,12 +54,23 @@ def main(config: Path) -> int:
         configure_logging(level=settings.log_level)
         with open_state(settings) as disk:
             signer = load_signer(settings.key_file)
+            _calm_the_collector()
             trio.run(run, settings, disk, signer, envoy_driver(settings))
     except* (ConfigError, KeyFileError, StateError, TlsError) as errors:
         for error in _each(errors):
             sys.stderr.write(f"turnout agent: {error}\n")
         code = ExitCode.ERROR
     return code
+
+
+def _calm_the_collector() -> None:
+    """Keep the search for cycles rare and short: a flip that is due waits for it (S8).
+
+    Among the 60,000 objects of the modules, which all stay, it takes 25 ms, without them next to
+    nothing (measured).
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _each(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:

@@ -40,7 +40,7 @@ from turnout.protocol.wire import decode_down, encode
 from turnout.runtime.http.answers import lines_of, reason_of, whole
 from turnout.runtime.http.client_errors import StreamBrokenError
 from turnout.runtime.http.streams import NDJSON
-from turnout.runtime.problems import parse_problem
+from turnout.runtime.problems import Problem, parse_problem
 from turnout.runtime.tls import trusting_nobody
 
 STREAM_PATH = "/v1/agent/stream"
@@ -57,6 +57,10 @@ _log = structlog.get_logger(__name__)
 
 class _Refused(Exception):  # noqa: N818 - the answer was a no
     """The replica answered with a problem; the text is what it says."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(f"{problem.type.title}: {problem.detail}")
+        self.problem = problem
 
 
 class _Moved(Exception):  # noqa: N818 - news, not a fault
@@ -76,7 +80,10 @@ class Link:
     """The handler of a session's host: carries out ``Connect``, ``Disconnect`` and ``Announce``.
 
     ``opening`` makes the report that a stream is opened with. ``tell_session`` and ``tell_agent``
-    queue events for the two machines.
+    queue events for the two machines. ``turned_away`` is told the problem type of every refusal.
+
+    An agent that is refused comes back every second, to one replica after another: what a replica
+    says is logged when it says something else than before, or had meanwhile taken the agent.
     """
 
     def __init__(
@@ -87,12 +94,14 @@ class Link:
         opening: Callable[[], Report],
         tell_session: Callable[[SessionEvent], Awaitable[None]],
         tell_agent: Callable[[AgentEvent], Awaitable[None]],
+        turned_away: Callable[[str], None],
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.signer = signer
         self._opening = opening
         self.tell_session = tell_session
         self.tell_agent = tell_agent
+        self.turned_away = turned_away
         self.patience_s = timing.silence_ns / SECOND
         self.client = httpx.AsyncClient(
             verify=ssl_context or trusting_nobody(),
@@ -101,7 +110,9 @@ class Link:
         )
         self._nursery: trio.Nursery | None = None
         self._connection: _Connection | None = None
-        self._last_end = ""
+        self._said: dict[tuple[str, str], str] = {}
+        self.trouble = ""
+        """Why the newest try at a stream came to nothing, or the last stream ended."""
 
     async def run(self) -> None:
         """Keep what is open until cancelled."""
@@ -109,11 +120,26 @@ class Link:
             self._nursery = nursery
             await trio.sleep_forever()
 
-    def explain(self, reason: str) -> None:
-        """Say why there is no stream, whenever the reason is another than the last."""
-        if reason != self._last_end:
-            self._last_end = reason
+    def taken(self, url: str) -> None:
+        """A replica took the agent: what it says next is news again."""
+        self._said = {about: said for about, said in self._said.items() if about[0] != url}
+
+    def ended(self, url: str, reason: str) -> None:
+        """Say why there is no stream to a replica."""
+        self.trouble = reason
+        if self._is_news((url, "stream"), reason):
             _log.warning("no stream to a coordinator", reason=reason)
+
+    def refused(self, url: str, kind: str, problem: Problem) -> None:
+        """Say that the leader would not have a message, and why."""
+        self.turned_away(problem.type.name)
+        if self._is_news((url, kind), problem.type.name):
+            _log.warning("not taken by the leader", message=kind, reason=problem.detail)
+
+    def _is_news(self, about: tuple[str, str], said: str) -> bool:
+        is_news = self._said.get(about) != said
+        self._said[about] = said
+        return is_news
 
     async def carry_out(self, effect: SessionEffect) -> None:
         """Start what the session asks for."""
@@ -187,9 +213,12 @@ class _Connection:
             except* _Moved as moved:
                 end = Redirected(link=self._number, url=str(_first(moved)))
             except* _CONNECTION_ENDS as errors:
-                end = self._over(reason_of(_first(errors)))
+                first = _first(errors)
+                end = self._over(reason_of(first))
+                if isinstance(first, _Refused):
+                    self._link.turned_away(first.problem.type.name)
             if isinstance(end, Disconnected):
-                self._link.explain(end.reason)
+                self._link.ended(self.url, end.reason)
             await self._link.tell_session(end)
 
     def _over(self, reason: str) -> Disconnected:
@@ -200,6 +229,7 @@ class _Connection:
         response = await self._request(STREAM_PATH, body, stream=True)
         try:
             await _check(response)
+            self._link.taken(self.url)
             await self._link.tell_session(Connected(link=self._number))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_votes)
@@ -250,8 +280,7 @@ class _Connection:
         answer = await self._request(REPORTS_PATH, body)
         if answer.is_client_error:
             problem = parse_problem(answer.status_code, answer.content)
-            kind = type(message).__name__
-            _log.warning("not taken by the leader", message=kind, reason=problem.detail)
+            self._link.refused(self.url, type(message).__name__, problem)
             return None
         await _check(answer)
         receipt = decode_down(answer.content.rstrip(b"\n"))
@@ -285,7 +314,7 @@ async def _check(response: httpx.Response) -> None:
         raise _Moved(f"{target.scheme}://{target.netloc.decode('ascii')}")
     answer = await whole(response)
     problem = parse_problem(answer.status_code, answer.content)
-    raise _Refused(f"{problem.type.title}: {problem.detail}")
+    raise _Refused(problem)
 
 
 def _first(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -50,6 +50,12 @@ class CountingWatcher(Watcher):
         self._links = Counter(
             "turnout_agent_links", "Streams to a leader that were opened.", registry=registry
         )
+        self._turned_away = Counter(
+            "turnout_agent_turned_away",
+            "Streams and messages that a coordinator would not have, by its problem type.",
+            ["reason"],
+            registry=registry,
+        )
         self._disk_failures = Counter(
             "turnout_agent_disk_failures",
             "Journal records and tables that could not be written.",
@@ -66,6 +72,10 @@ class CountingWatcher(Watcher):
     def disk_failed(self, reason: str) -> None:  # noqa: ARG002 - the log has the reason
         """Count a failed write."""
         self._disk_failures.inc()
+
+    def turned_away(self, code: str) -> None:
+        """Count a refusal."""
+        self._turned_away.labels(code).inc()
 
     def stepped(self, before: ParticipantState, after: ParticipantState) -> None:
         """Count flips, proofs and links."""
@@ -99,6 +109,11 @@ class StateCollector(Collector):
             "turnout_agent_proxy_up",
             "1 while the proxy runs, as far as the agent knows.",
             0 if self._agent.proxy.trouble else 1,
+        )
+        yield _gauge(
+            "turnout_agent_mistrust",
+            "1 while what the coordinators say is not believed: a wrong key, or another domain's.",
+            1 if state.mistrust else 0,
         )
         bound_ns = self._agent.clock_bound_ns
         if bound_ns is not None:

@@ -12,7 +12,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Narrator(Watcher):
-    """Logs votes, decisions, flips, proofs, troubles, and when a leader is heard or lost."""
+    """Logs votes, decisions, flips, proofs, troubles, and when a leader is heard, lost, doubted."""
 
     def sent(self, message: Up) -> None:
         """Tell a vote."""
@@ -32,6 +32,10 @@ class Narrator(Watcher):
         """Tell what changed."""
         if after.linked != before.linked:
             _log.info("a leader is heard" if after.linked else "the stream to the leader is lost")
+        if after.mistrust and after.mistrust != before.mistrust:
+            _log.error("the coordinators are not believed", reason=after.mistrust)
+        elif before.mistrust and not after.mistrust:
+            _log.info("the coordinators are believed again")
         if after.record.committed_epoch != before.record.committed_epoch:
             committed = after.record.committed
             late = committed is not None and committed.late

@@ -81,6 +81,10 @@ def status_of(agent: Agent, config: ParticipantConfig) -> dict[str, Any]:
         "reason": state.trouble or state.staged_lost,
         "isolated_s": round(agent.isolated_ns / SECOND, 3),
         "leader": _leader(agent, state),
+        "coordinators": {
+            "trouble": "" if state.linked else agent.link.trouble,
+            "mistrust": state.mistrust,
+        },
         "clock": {
             "bound_ms": None if bound_ns is None else bound_ns / MS,
             "fault": state.estimate.fault,

@@ -18,6 +18,9 @@ class Watcher:
     def disk_failed(self, reason: str) -> None:
         """Something durable could not be kept."""
 
+    def turned_away(self, code: str) -> None:
+        """A coordinator would not have this agent's stream, or a message: its problem type."""
+
 
 class Watchers(Watcher):
     """Several watchers as one: each is told, in order."""
@@ -39,3 +42,8 @@ class Watchers(Watcher):
         """See :class:`Watcher`."""
         for watcher in self._watchers:
             watcher.disk_failed(reason)
+
+    def turned_away(self, code: str) -> None:
+        """See :class:`Watcher`."""
+        for watcher in self._watchers:
+            watcher.turned_away(code)

@@ -15,6 +15,7 @@ from coordinator.api.bodies import (
     WaiveBody,
 )
 from coordinator.api.leading import Endpoint
+from coordinator.api.recording import recorded
 
 
 @frozen(kw_only=True)
@@ -47,11 +48,11 @@ def _get(path: str, endpoint: Endpoint, *query: str, media: str = "application/j
 
 
 def _post(path: str, endpoint: Endpoint, body: type, status: int = 200) -> Address:
-    return Address(method="POST", path=path, endpoint=endpoint, body=body, status=status)
+    return Address(method="POST", path=path, endpoint=recorded(endpoint), body=body, status=status)
 
 
 def _delete(path: str, endpoint: Endpoint) -> Address:
-    return Address(method="DELETE", path=path, endpoint=endpoint, query=("reason",))
+    return Address(method="DELETE", path=path, endpoint=recorded(endpoint), query=("reason",))
 
 
 OPERATORS = (

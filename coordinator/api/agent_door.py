@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from starlette.requests import Request as HttpRequest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from coordinator.api.arrivals import address_of, is_held, suspect, take_note, turn_twin_away
 from coordinator.api.context import Context
 from coordinator.api.leading import elsewhere
 from coordinator.registry import new_stream
@@ -31,7 +32,10 @@ from turnout.runtime.problems import Problem, ProblemError
 
 _REMEMBERED_OPENINGS = 16
 
-Handler = Callable[[Up], Awaitable[ASGIApp]]
+Handler = Callable[[Up, str], Awaitable[ASGIApp]]
+
+# What happens in good order, to messages overtaken by a decision or a new leader.
+_ORDINARY = frozenset({Suspicion.TERM, Suspicion.NOT_ASKED})
 
 _PROBLEMS = {
     Suspicion.STRANGER: problems.UNKNOWN_AGENT,
@@ -117,19 +121,23 @@ class AgentDoor:
         if self._context.state.role is not Role.LEADING:
             return elsewhere(self._context, HttpRequest(scope))
         try:
-            message = self._admitted(await _body(receive))
-            return await self._handlers[scope["path"]](message)
+            address = address_of(scope)
+            message = self._admitted(await _body(receive), address)
+            return await self._handlers[scope["path"]](message, address)
         except ProblemError as error:
             return error.problem.response(error.headers)
 
-    async def _open(self, report: Up) -> ASGIApp:
+    async def _open(self, report: Up, address: str) -> ASGIApp:
         """Open an agent's stream with its report; messages come down it from then on."""
         if not isinstance(report, Report):
             detail = "A stream is opened with a report, not with a vote."
             raise ProblemError(problems.INVALID_FIELD.problem(detail))
-        if not self._openings.open(report):
-            raise _replayed(report)
         context, stream = self._context, new_stream()
+        held = is_held(context, report.agent)
+        turn_twin_away(context, report, address, held=held)
+        if not self._openings.open(report):
+            raise _replayed(report, context)
+        take_note(context, report, address, held=held)
         context.registry.attach(report.agent, stream)
         await context.host.tell(FromAgent(message=report, opened=True))
 
@@ -138,14 +146,16 @@ class AgentDoor:
 
         return HeldResponse(stream, on_end=on_end)
 
-    async def _take(self, message: Up) -> ASGIApp:
+    async def _take(self, message: Up, _address: str) -> ASGIApp:
         """Take a vote or report, and answer with this leader's clocks."""
-        if isinstance(message, Report) and not self._openings.follow(message):
-            raise _replayed(message)
+        if isinstance(message, Report):
+            if not self._openings.follow(message):
+                raise _replayed(message, self._context)
+            self._context.twins.heard(message.agent)
         await self._context.host.tell(FromAgent(message=message))
         return _LineResponse(line(encode(_receipt(self._context, message))))
 
-    def _admitted(self, body: bytes) -> Up:
+    def _admitted(self, body: bytes, address: str) -> Up:
         """The message in a body, if its sender may speak. Raises ProblemError."""
         context, config = self._context, self._context.config
         message = _decoded(body)
@@ -155,7 +165,10 @@ class AgentDoor:
         if suspicion is None or suspicion is Suspicion.STORE_WENT_BACK:
             return message
         context.metrics.message_refused(suspicion)
-        raise ProblemError(_problem(suspicion, message, context))
+        problem = _problem(suspicion, message, context)
+        if suspicion not in _ORDINARY:
+            suspect(context, message.agent, problem, address)
+        raise ProblemError(problem)
 
 
 def _gone(context: Context, agent: AgentId, stream: OutboundStream) -> None:
@@ -214,7 +227,8 @@ def _problem(suspicion: Suspicion, message: Up, context: Context) -> Problem:
     return _PROBLEMS[suspicion].problem(details[suspicion], agents=[agent])
 
 
-def _replayed(report: Report) -> ProblemError:
+def _replayed(report: Report, context: Context) -> ProblemError:
+    context.metrics.message_refused(problems.REPLAYED.name)
     detail = f"This report of '{report.agent}', or a newer one, was received before."
     return ProblemError(problems.REPLAYED.problem(detail, agents=[report.agent]))
 

@@ -14,7 +14,10 @@ from coordinator.desk import Desk
 from coordinator.feed import Feed
 from coordinator.metrics import Metrics
 from coordinator.recent import Recent
+from coordinator.refusal_book import RefusalBook
 from coordinator.registry import Registry
+from coordinator.suspicions import Suspicions
+from coordinator.twins import Twins
 from coordinator.views.status import Surroundings
 from turnout.protocol.coordinator_state import CoordinatorConfig, CoordinatorState
 from turnout.protocol.effects import CoordinatorEffect
@@ -44,6 +47,9 @@ class Context:
     recent: Recent
     feed: Feed
     metrics: Metrics
+    refusals: RefusalBook
+    suspicions: Suspicions
+    twins: Twins
     nursery: trio.Nursery
     around: Callable[[], Surroundings]
     quota_used: Callable[[], float]

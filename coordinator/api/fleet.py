@@ -27,7 +27,8 @@ from turnout.protocol.identifiers import AgentId, Region
 @by_leader
 async def get_agents(http: HttpRequest) -> Response:
     """Every enrolled agent."""
-    return JSONResponse(agents_view(context_of(http).state))
+    context = context_of(http)
+    return JSONResponse(agents_view(context.state, context.suspicions.texts()))
 
 
 @by_leader

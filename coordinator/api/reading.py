@@ -31,7 +31,7 @@ async def get_table(http: HttpRequest) -> Response:
 
 @by_leader
 async def get_history(http: HttpRequest) -> Response:
-    """Who did what, why and when: whole epochs, newest first."""
+    """Who did what, why and when, and whose attempts were refused: whole epochs, newest first."""
     context = context_of(http)
     assert context.state.head is not None
     limit = number_in(http, "limit", default=50, least=1, most=MAX_ENTRIES)
@@ -55,9 +55,10 @@ async def get_health(_http: HttpRequest) -> Response:
 
 
 async def get_readiness(http: HttpRequest) -> Response:
-    """Whether this replica serves, or knows who does."""
+    """Whether this replica leads, or could and knows who does."""
     context = context_of(http)
     role = context.state.role
-    if role is Role.LEADING or (role is Role.FOLLOWER and leader_url(context) is not None):
+    follows = role is Role.FOLLOWER and not context.around().unfit
+    if role is Role.LEADING or (follows and leader_url(context) is not None):
         return JSONResponse({"ready": True, "role": role.value})
     return why_not(context).response()

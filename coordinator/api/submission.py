@@ -19,7 +19,7 @@ from turnout.protocol.effects import Accepted, Refused
 from turnout.protocol.events import ExcludeRequested, Requested
 from turnout.protocol.identifiers import Epoch, Region
 from turnout.protocol.limits import MAX_QUOTA_USED
-from turnout.protocol.planning import Need, Noop, Plan, plan
+from turnout.protocol.planning import GONE, Need, Noop, Plan, plan
 from turnout.protocol.records import Kind, Request, Status
 from turnout.runtime import problems
 from turnout.runtime.problems import ProblemError
@@ -31,6 +31,11 @@ _LOOK_UPS = 100
 def actor_of(http: HttpRequest) -> str:
     """Who asks, by their own word: nobody is identified yet."""
     return http.headers.get("x-turnout-actor", "").strip() or "operator"
+
+
+def is_rehearsal(http: HttpRequest) -> bool:
+    """Whether the request was found to change nothing, whatever its method."""
+    return getattr(http.state, "rehearsal", False)
 
 
 def key_of(http: HttpRequest) -> str:
@@ -55,6 +60,7 @@ async def submit(context: Context, http: HttpRequest, wish: Request, options: Op
         comment=options.comment,
     )
     if options.dry_run:
+        http.state.rehearsal = True
         return JSONResponse(plan_view(wish, *await _planned(context, wish, options.exclude)))
     if wish.key not in context.state.requests:
         _check_quota(context, wish)
@@ -98,12 +104,16 @@ async def _planned(
     """What would become of a wish, and the state it would be planned on. Raises ProblemError."""
     _refuse_while_busy(context.state, wish)
     state = _with_exclusions(context.state, exclude)
+    before: Need | None = None
     for _ in range(_LOOK_UPS):
         answer = plan(state, wish)
         if isinstance(answer, Refused):
             raise refuse(answer)
         if not isinstance(answer, Need):
             return state, answer
+        if answer == before:
+            raise refuse(GONE)
+        before = answer
         state = await context.archive.look_up(state, answer)
     text = f"more than {_LOOK_UPS} epochs lie between: name the one to undo"
     raise refuse(Refused(code="unknown-epoch", text=text))

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from coordinator.views.values import Json, instant, milliseconds
 from turnout.protocol.coordinator_state import CoordinatorState, Fleet
 from turnout.protocol.identifiers import AgentId
 from turnout.protocol.records import Status
 
 
-def agents_view(state: CoordinatorState) -> Json:
-    """Every enrolled agent, and how many there are of each standing."""
+def agents_view(state: CoordinatorState, suspicions: Mapping[AgentId, str]) -> Json:
+    """Every enrolled agent, and how many there are of each standing.
+
+    ``suspicions`` says of some what the leader has against them, for people.
+    """
     return {
         "fleet": state.fleet.revision,
         "counts": counts(state),
-        "agents": [agent_view(state, agent) for agent in sorted(state.fleet.agents)],
+        "agents": [
+            agent_view(state, agent, suspicions.get(agent, ""))
+            for agent in sorted(state.fleet.agents)
+        ],
     }
 
 
@@ -31,7 +39,7 @@ def standings(fleet: Fleet) -> dict[Status, int]:
     return {**named, Status.GOOD: len(fleet.good)}
 
 
-def agent_view(state: CoordinatorState, agent: AgentId) -> Json:
+def agent_view(state: CoordinatorState, agent: AgentId, suspicion: str = "") -> Json:
     """One agent, as enrolled and as it last reported."""
     entry = state.fleet.agents[agent]
     standing = state.fleet.standing.get(agent)
@@ -46,7 +54,7 @@ def agent_view(state: CoordinatorState, agent: AgentId) -> Json:
         "epoch": report.active.epoch if report else None,
         "committed": report.committed_epoch if report else None,
         "progress": report.progress.value if report else None,
-        "trouble": report.reason or None if report else None,
+        "trouble": suspicion or (report.reason if report else "") or None,
         "live_at": instant(report.live_at_ns) if report else None,
         "bound_ms": milliseconds(report.bound_ns) if report else None,
         "in_flight": sum(d.in_flight for d in report.drains if not d.ended) if report else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from coordinator.suspicions import Suspected
 from coordinator.views.fleet import counts, exclusions_view
 from coordinator.views.values import Json, instant
 from turnout.protocol.candidacy import Claim
@@ -19,8 +20,10 @@ class Surroundings:
 
     Attributes:
         leader: whose claim stands in the leader key.
+        unfit: why this replica cannot lead, whatever happens; empty where it can.
         troubles: what the store last said against this replica.
         streams: how many agents hold a stream here.
+        suspicions: what is wrong with those who speak as agents here.
     """
 
     replica: ReplicaId
@@ -29,6 +32,8 @@ class Surroundings:
     leader: Claim | None
     troubles: tuple[str, ...]
     streams: int
+    unfit: str = ""
+    suspicions: tuple[Suspected, ...] = ()
 
 
 def status_view(state: CoordinatorState, around: Surroundings) -> Json:
@@ -51,6 +56,7 @@ def status_view(state: CoordinatorState, around: Surroundings) -> Json:
         "streams": around.streams,
         "in_progress": in_progress(state),
         "troubles": list(troubles(state, around)),
+        "suspicions": [_suspected(one) for one in around.suspicions],
     }
 
 
@@ -72,10 +78,22 @@ def in_progress(state: CoordinatorState) -> Json | None:
 
 
 def troubles(state: CoordinatorState, around: Surroundings) -> tuple[str, ...]:
-    """What keeps this replica from doing its work, in sentences."""
-    own = (state.trouble,) if state.trouble and state.role is Role.HALTED else ()
+    """What keeps this replica, or one of its agents, from doing its work, in sentences."""
+    halted = state.trouble if state.role is Role.HALTED else ""
+    own = tuple(trouble for trouble in (halted, around.unfit) if trouble)
     lost = () if around.leader or own else ("no coordinator holds the leader key",)
-    return tuple(dict.fromkeys((*own, *around.troubles, *lost)))
+    agents = (one.text for one in around.suspicions)
+    return tuple(dict.fromkeys((*own, *around.troubles, *lost, *agents)))
+
+
+def _suspected(one: Suspected) -> Json:
+    return {
+        "agent": one.agent,
+        "reason": one.reason,
+        "text": one.text,
+        "address": one.address,
+        "times": one.times,
+    }
 
 
 def _head(head: Head) -> Json:

@@ -70,7 +70,8 @@ async def test_replica_with_another_domains_key_decides_nothing(begin: Begin) ->
     make_key(world.folder / "other.key")
     await (await world.leader()).stop()
     coordinator = await world.start_coordinator(domain_key=world.folder / "other.key")
-    await until(lambda: coordinator.state.role is Role.HALTED)
+    candidate = coordinator.running.replica.candidate
+    await until(lambda: bool(candidate.unfit) and coordinator.state.role is Role.FOLLOWER)
     answer = await ask(coordinator.url, "/v1/services")
     assert answer.status_code == 503
     assert "another key" in answer.json()["detail"]

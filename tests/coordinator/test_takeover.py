@@ -97,6 +97,18 @@ async def test_agent_killed_after_its_vote_catches_up_when_it_is_back(begin: Beg
     assert world.agents["a"].serving.epoch == epoch
 
 
+async def test_leader_is_found_however_often_a_service_went_to_and_fro(begin: Begin) -> None:
+    world = await begin(coordinators=2)
+    for number in range(40):  # each is taken back by the next, and never released
+        colour = "blue" if number % 2 else "green"
+        await world.finished((await world.switch(colour)).json()["epoch"])
+        await world.all_good()
+    await (await world.leader()).stop()
+    successor = await world.leader()
+    assert successor.state.head is not None
+    assert successor.state.head.committed == 41
+
+
 async def test_follower_redirects_to_the_leader_and_is_ready(begin: Begin) -> None:
     world = await begin(coordinators=2)
     leader = await world.leader()

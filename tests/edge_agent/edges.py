@@ -31,18 +31,19 @@ TIMING = Timing(retry_ns=50 * MS, streams_per_replica=1)
 
 @define(kw_only=True)
 class Edge:
-    """What outlives an agent: its disk, its proxy, its key."""
+    """What outlives an agent: its disk, its proxy, its key, whom it believes."""
 
     name: AgentId = AGENT
     disk: Disk = field(factory=MemoryDisk)
     proxy: MemoryProxy = field(factory=MemoryProxy)
     signer: Ed25519Signer = field(factory=lambda: Ed25519Signer.from_seed(bytes(31) + b"a"))
     watcher: Watcher = field(factory=Watcher)
+    domain_key: str = DOMAIN.public_key
 
     @property
     def config(self) -> ParticipantConfig:
         return ParticipantConfig(
-            agent=self.name, region=REGION, domain_key=DOMAIN.public_key, timing=TIMING
+            agent=self.name, region=REGION, domain_key=self.domain_key, timing=TIMING
         )
 
     def agent(self, *urls: str) -> Agent:

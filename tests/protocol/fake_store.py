@@ -65,7 +65,8 @@ class FakeStore:
         for wanted in ranges:
             for key in sorted(items):
                 if key == wanted.key or (wanted.prefix and key.startswith(wanted.key)):
-                    found[key] = items[key]
+                    bare = wanted.keys_only and key not in found
+                    found[key] = evolve(items[key], value=b"") if bare else items[key]
         return Snapshot(revision=self.revision, items=tuple(found.values()))
 
     def apply(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import enum
+from itertools import pairwise
 
 import pytest
 from attrs import define, evolve, field
@@ -14,6 +15,8 @@ from turnout.protocol.session import (
     PAUSE_CAP_NS,
     PAUSE_NS,
     SESSION,
+    STEADY_NS,
+    YOUNG_CAP_NS,
     Announce,
     Connect,
     Connected,
@@ -76,6 +79,14 @@ def connected() -> Agent:
 
 def led() -> Agent:
     return connected().told(Proven(link=1))
+
+
+def long_led() -> Agent:
+    """Led for so long that the end of the stream says nothing against it."""
+    agent = led()
+    while agent.now_ns < STEADY_NS:
+        agent.told(Proven(link=1), agent.now_ns + SECOND)
+    return agent
 
 
 def test_agent_without_addresses_is_a_mistake() -> None:
@@ -173,7 +184,7 @@ def test_redirect_to_a_dead_replica_leads_back_to_the_list() -> None:
 
 
 def test_leader_that_hands_over_sends_its_agents_to_the_next_one_spread_out() -> None:
-    agent = led().told(Redirected(link=1, url="https://leader"))
+    agent = long_led().told(Redirected(link=1, url="https://leader"))
     assert agent.asks() == (
         Announce(event=LinkDown(reason="https://a does not lead: redirected to https://leader")),
     )
@@ -184,7 +195,7 @@ def test_leader_that_hands_over_sends_its_agents_to_the_next_one_spread_out() ->
 def test_h17_agents_of_a_lost_replica_come_back_evenly_over_the_time_of_the_herd() -> None:
     pauses = []
     for seed in range(400):
-        agent = evolve_seed(led(), seed).failed()
+        agent = evolve_seed(long_led(), seed).failed()
         assert agent.asks() == (Announce(event=LinkDown(reason="refused")),)
         pauses.append(agent.pause_ns)
     quarters = [sum(q <= 4 * p / TIMING.herd_ns < q + 1 for p in pauses) for q in range(4)]
@@ -202,6 +213,52 @@ def test_replica_that_opens_streams_and_drops_them_is_paused_for_like_one_that_r
     for _ in range(3):
         agent.woken().told(Connected(link=agent.state.link)).failed()
     assert agent.pause_ns >= PAUSE_NS // 2
+
+
+def young_ends(agent: Agent, times: int) -> list[int]:
+    """Let a leader's stream end at once, so many times in a row; the pauses after it."""
+    pauses = []
+    for _ in range(times):
+        agent.woken().told(Connected(link=agent.state.link))
+        pauses.append(agent.told(Proven(link=agent.state.link)).failed().pause_ns)
+    return pauses
+
+
+def test_leaders_stream_that_ends_young_is_paused_for_longer_each_time() -> None:
+    caps = [min(YOUNG_CAP_NS, PAUSE_NS * 2**n) for n in range(8)]
+    for pause_ns, cap_ns in zip(young_ends(started(), 8), caps, strict=True):
+        assert cap_ns // 2 <= pause_ns <= cap_ns + TIMING.herd_ns
+
+
+def test_leaders_stream_that_grew_old_ends_the_long_pauses() -> None:
+    agent = started()
+    young_ends(agent, 8)
+    agent.woken().told(Connected(link=agent.state.link))
+    agent.told(Proven(link=agent.state.link), agent.now_ns + STEADY_NS)
+    assert agent.failed().pause_ns < TIMING.herd_ns
+    assert young_ends(agent, 1)[0] <= PAUSE_NS + TIMING.herd_ns
+
+
+def test_two_agents_with_one_identity_take_the_stream_from_each_other_ever_less_often() -> None:
+    assert YOUNG_CAP_NS < STEADY_NS
+    twins = [
+        Agent(Session.begin(urls=URLS[:1], timing=TIMING, seed=seed, now=at(0)))
+        for seed in (1, 100)
+    ]
+    taken_at_ns: list[int] = []
+    holder: Agent | None = None
+    while not taken_at_ns or taken_at_ns[-1] < 120 * SECOND:
+        twin = min((t for t in twins if t is not holder), key=lambda t: t.state.due_ns)
+        now_ns = max(twin.state.due_ns, twin.now_ns)
+        twin.told(Wake(), now_ns).told(Connected(link=twin.state.link))
+        twin.told(Proven(link=twin.state.link))
+        if holder is not None:
+            holder.told(Disconnected(link=holder.state.link, reason="taken over"), now_ns)
+        holder = twin
+        taken_at_ns.append(now_ns)
+    between = [after - before for before, after in pairwise(taken_at_ns)]
+    assert min(between[10:]) >= YOUNG_CAP_NS // 2
+    assert len(taken_at_ns) < 120 // 2 + 10
 
 
 def test_isolation_is_counted_from_the_last_proof_of_leadership() -> None:
@@ -310,6 +367,18 @@ def test_l3_agent_is_back_within_15_s_of_one_replicas_healing_whatever_the_other
     manners: list[Manner], leader: int, outage_ns: int, seed: int
 ) -> None:
     assert brought_back(manners, leader % len(manners), outage_ns, seed) < L3_NS
+
+
+def test_l3_agent_is_back_in_time_whose_streams_had_all_ended_young() -> None:
+    urls = tuple(f"https://{number}" for number in range(5))
+    for leader in range(5):
+        agent = Agent(Session.begin(urls=urls, timing=TIMING, seed=leader, now=at(0)))
+        young_ends(agent, 7)
+        manners = dict.fromkeys(urls, Manner.SWALLOWS) | {urls[leader]: Manner.LEADS}
+        began_ns = agent.now_ns
+        Network(manners, agent).run(began_ns + 60 * SECOND)
+        assert agent.state.proven
+        assert agent.now_ns - began_ns < L3_NS
 
 
 @pytest.mark.parametrize("replicas", range(1, 6))

@@ -4,7 +4,7 @@ Read it top to bottom: one handler an event, each a few lines that call the file
 ``takeover.py`` (a new leader), ``requesting.py`` (what operators ask for), ``planning.py`` (may a
 request become a switch), ``switching.py`` (prepare, votes, the decision), ``landing.py`` (live,
 outcome, drain), ``standing.py`` (the fleet), ``telling.py`` (which agent hears what),
-``storing.py`` (the store).
+``tidying.py`` (garbage), ``storing.py`` (the store).
 A replica that does not lead ignores everything but ``Elected`` and refuses requests.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from turnout.protocol import keys, landing, requesting, standing, switching, takeover
+from turnout.protocol import keys, landing, requesting, standing, switching, takeover, tidying
 from turnout.protocol.clock import Instant, MonotonicNs
 from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import (
@@ -53,9 +53,11 @@ from turnout.protocol.storing import (
     DOUBT,
     FLEET,
     FRESHNESS,
+    LISTING,
     LOOKUP,
     NOTE,
     OUTCOME,
+    RECALL,
     RELEASE,
     REQUIRED,
     STORE_TIMER,
@@ -136,6 +138,7 @@ def _on_wake(turn: Turn) -> None:
 
 def _on_sync(turn: Turn) -> None:
     turn.arm(SYNC_TIMER, turn.config.timing.sync_interval_ns)
+    tidying.arrange(turn)
     tell_everyone(turn)
 
 
@@ -154,6 +157,7 @@ _ON_TIMER: dict[str, Callable[[Turn], None]] = {
     landing.RETAIN_TIMER: landing.release_when_drained,
     STORE_TIMER: repeat_unanswered,
     SYNC_TIMER: _on_sync,
+    tidying.TIDY_TIMER: tidying.begin,
 }
 
 # --- the store's answers ------------------------------------------------------------------------
@@ -268,6 +272,8 @@ _ON_SNAPSHOT: dict[str, Callable[[Turn, Snapshot], None]] = {
     CONFIRM: requesting.confirmed,
     FRESHNESS: _compare_with_proof,
     DOUBT: requesting.keep,
+    RECALL: tidying.recalled,
+    LISTING: tidying.listed,
 }
 
 
@@ -283,6 +289,8 @@ _ON_NO_ANSWER: dict[str, Callable[[Turn], None]] = {
     CONFIRM: requesting.ask_again,
     FRESHNESS: _look_at_the_store,
     DOUBT: lambda turn: None,
+    RECALL: lambda turn: None,
+    LISTING: lambda turn: None,
 }
 """A host pauses before it says that a read had no answer, so that nothing here turns in a whirl."""
 
@@ -309,7 +317,7 @@ def _on_message(turn: Turn, event: FromAgent) -> None:
 
 def _on_report(turn: Turn, report: Report, *, opened: bool) -> None:
     agent = report.agent
-    if not opened and _is_late(turn.state.reports.get(agent), report):
+    if not opened and is_late(turn.state.reports.get(agent), report):
         return
     turn.change(reports=turn.state.reports.put(agent, report))
     if opened:
@@ -340,7 +348,7 @@ def _on_report_of_required(turn: Turn, attempt: Attempt, report: Report, *, open
         tell_prepare(turn, attempt, (agent,))
 
 
-def _is_late(last: Report | None, report: Report) -> bool:
+def is_late(last: Report | None, report: Report) -> bool:
     """Whether a report was overtaken by a newer one.
 
     In one journal, incarnations, and in each promise, commits and flips only rise: whatever is

@@ -259,6 +259,17 @@ class CoordinatorState:
         return next((f for f in self.following.values() if f.outcome is None), None)
 
     @property
+    def needed_tables(self) -> frozenset[Digest]:
+        """Digests of the tables that this leader never deletes.
+
+        They are head's and the one before, and those of the commits that are followed.
+        """
+        needed = {self.head.digest, self.head.base} if self.head else set()
+        for following in self.following.values():
+            needed |= {following.intent.digest, following.intent.base}
+        return frozenset(needed)
+
+    @property
     def newest(self) -> Following | None:
         """The newest committed epoch, if it is still followed."""
         return self.following.get(self.head.committed) if self.head else None

@@ -117,9 +117,10 @@ def _resumed(turn: Turn, drain: Drain, left_ns: int) -> Drain:
 
 
 def _end(turn: Turn, drain: Drain, how: str) -> None:
+    """A drain that ends while probes run is told with what they come to: one report for both."""
     _stop(turn, drain)
     _replace(turn, drain, evolve(drain, ended=how))
-    turn.has_news = True
+    turn.has_news = turn.has_news or turn.state.proof is None
 
 
 def _stop(turn: Turn, drain: Drain) -> None:

@@ -28,11 +28,17 @@ from turnout.protocol.signing import Verifier, is_signed_by
 
 @frozen(kw_only=True)
 class Admission:
-    """What of a message counts: its head as a fact, the rest as an order; ``reason`` why not."""
+    """What of a message counts: its head as a fact, the rest as an order; ``reason`` why not.
+
+    Most of what is refused was late, repeated or overtaken, and says nothing about who sent it.
+    ``mistrust`` is a reason that does not pass by itself: this agent and the coordinators were set up
+    for different domains, or one of the two went back. In the words an operator needs.
+    """
 
     facts: bool = False
     order: bool = False
     reason: str = ""
+    mistrust: str = ""
 
 
 def admit_from_leader(
@@ -41,17 +47,18 @@ def admit_from_leader(
     """Judge a message from a coordinator, given the newest head that the agent has verified."""
     match message:
         case Rebase():
-            reason = _rebase_fault(message, record, domain_key, verifier)
-            return Admission(order=not reason, reason=reason)
+            return _admit_rebase(message, record, domain_key, verifier)
         case Receipt():
             reason = _term_fault(message, record)
             return Admission(order=not reason, reason=reason)
         case Sync() | Prepare():
             reason = _incarnation_fault(message, record)
             if not reason and message.head is not None:
-                reason = _head_fault(message.head, record, known, domain_key, verifier)
+                reason = _age_fault(message.head, known)
             if reason or message.head is None:
                 return Admission(reason=reason)
+            if not _is_true(message.head, record, known, domain_key, verifier):
+                return _unsigned(f"head {message.head.decided}", domain_key)
             if isinstance(message, Sync):
                 return Admission(facts=True)
             reason = _term_fault(message, record) or _epoch_fault(message, record, known)
@@ -79,13 +86,34 @@ def table_fault(
     return None
 
 
-def _rebase_fault(message: Rebase, record: AgentRecord, domain_key: str, verifier: Verifier) -> str:
+def _admit_rebase(
+    message: Rebase, record: AgentRecord, domain_key: str, verifier: Verifier
+) -> Admission:
     ours, theirs = record.incarnation, message.record.incarnation
-    if ours is not None and theirs.number <= ours.number:
-        return f"incarnation {theirs.number} is not above {ours.number}"
+    if ours == theirs:
+        return Admission(reason=f"incarnation {theirs.number} is this agent's own")
     if not is_signed_by(message.record, domain_key, verifier):
-        return f"incarnation {theirs.number} is not signed by the domain's key"
-    return ""
+        return _unsigned(f"incarnation {theirs.number}", domain_key)
+    if ours is None or theirs.number > ours.number:
+        return Admission(order=True)
+    mistrust = (
+        f"the coordinators' domain is at incarnation {theirs.number} ({theirs.id}), this agent at "
+        f"{ours.number} ({ours.id}): it has served another domain, or etcd holds an older one. Check "
+        "'coordinators' in its configuration, or run `turnout domain rebase`"
+    )
+    return Admission(
+        reason=f"incarnation {theirs.number} is not above {ours.number}", mistrust=mistrust
+    )
+
+
+def _unsigned(what: str, domain_key: str) -> Admission:
+    """Refuse what is not signed by the key that the agent was given."""
+    mistrust = (
+        f"what the coordinators say is not signed by this agent's domain_key, {domain_key[:16]}...: it "
+        "is another domain's, or its coordinators are. Compare it with what `turnout domain init` "
+        "printed"
+    )
+    return Admission(reason=f"{what} is not signed by the domain's key", mistrust=mistrust)
 
 
 def _incarnation_fault(message: Sync | Prepare, record: AgentRecord) -> str:
@@ -98,17 +126,18 @@ def _incarnation_fault(message: Sync | Prepare, record: AgentRecord) -> str:
     return ""
 
 
-def _head_fault(
-    head: Head, record: AgentRecord, known: Head | None, domain_key: str, verifier: Verifier
-) -> str:
-    journalled = record.committed.head if record.committed else None
-    if head in (known, journalled):
-        return ""
+def _age_fault(head: Head, known: Head | None) -> str:
     if known is not None and head.decided < known.decided:
         return f"head {head.decided} is older than {known.decided}, which is known"
-    if not is_signed_by(head, domain_key, verifier):
-        return f"head {head.decided} is not signed by the domain's key"
     return ""
+
+
+def _is_true(
+    head: Head, record: AgentRecord, known: Head | None, domain_key: str, verifier: Verifier
+) -> bool:
+    """Whether the head is one that was verified before, or is signed."""
+    journalled = record.committed.head if record.committed else None
+    return head in (known, journalled) or is_signed_by(head, domain_key, verifier)
 
 
 def _term_fault(message: Prepare | Receipt, record: AgentRecord) -> str:

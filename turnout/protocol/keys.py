@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from turnout.protocol.identifiers import AgentId, Digest, Epoch
+from turnout.protocol.identifiers import AgentId, Digest, Epoch, Term
 
 INCARNATION = "incarnation"
 LEADER = "leader"
@@ -20,6 +20,9 @@ RELEASED = "released/"
 TABLES = "tables/"
 REQUESTS = "requests/"
 HISTORY = "history/"
+
+REFUSED = "refused"
+"""The kind of a refused attempt's history entry."""
 
 
 def _number(epoch: Epoch) -> str:
@@ -64,6 +67,11 @@ def request(key: str) -> str:
 def waiver(epoch: Epoch, agent_id: str) -> str:
     """Key of the history entry that waives an agent; with ``""``, what all of an epoch's begin with."""
     return history(epoch, f"waived-{agent_id}")
+
+
+def refusal(epoch: Epoch, term: Term, number: int) -> str:
+    """Key of a refused attempt's entry; ``number`` is its own within the term."""
+    return history(epoch, f"{REFUSED}-{term}-{number}")
 
 
 def history(epoch: Epoch, kind: str) -> str:

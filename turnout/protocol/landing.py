@@ -70,9 +70,7 @@ def decided(turn: Turn, decision: Decision, fleet_revision: int) -> None:
 
 def _forget_tables(turn: Turn) -> None:
     """Keep in memory what may be asked for without looking it up."""
-    kept = {turn.head.digest, turn.head.base}
-    for following in turn.state.following.values():
-        kept |= {following.intent.digest, following.intent.base}
+    kept = turn.state.needed_tables
     tables = {digest: table for digest, table in turn.state.tables.items() if digest in kept}
     turn.change(tables=FrozenMap(tables))
 

@@ -43,6 +43,18 @@ MAX_KEY = 128
 MAX_AGENTS_PER_TRANSACTION = 100
 """Agents registered by one transaction: etcd allows 128 operations."""
 
+MAX_DELETIONS_PER_TRANSACTION = 100
+"""Keys deleted by one transaction: etcd allows 128 operations."""
+
+MAX_DECISIONS_PER_READ = 50
+"""Decisions looked up by one read: etcd allows 128 ranges."""
+
+TIDY_INTERVAL_NS = 600 * SECOND
+"""Between two looks for garbage: 14,400 deletions a day, and nothing that anybody notices."""
+
+KEPT_NS = 86_400 * SECOND
+"""A day: how long beyond the longest ``retain`` a commit's table and its key are kept."""
+
 MAX_QUOTA_USED = 0.8
 """Above this share of etcd's quota new switches are refused; rollbacks and aborts are not."""
 

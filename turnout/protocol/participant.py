@@ -31,7 +31,7 @@ from turnout.protocol.events import (
     Staged,
     Wake,
 )
-from turnout.protocol.fencing import admit_from_leader
+from turnout.protocol.fencing import Admission, admit_from_leader
 from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.learning import learn, rebase, schedule
 from turnout.protocol.messages import Down, Prepare, Rebase, Receipt, Sync
@@ -49,7 +49,6 @@ from turnout.protocol.reporting import (
     link_down,
     link_up,
     on_receipt,
-    report_in_time,
     send_report,
 )
 from turnout.protocol.serving import go_on, on_activated, on_proven, on_proxy_restarted
@@ -121,6 +120,7 @@ def _on_message(turn: Turn, message: Down) -> None:
     admission = admit_from_leader(
         message, state.record, state.head, turn.config.domain_key, turn.verifier
     )
+    _judge(turn, message, admission)
     if isinstance(message, Prepare | Sync) and admission.facts:
         hear_leader(turn, message.term, message.replica)
         learn(turn, message)
@@ -138,12 +138,24 @@ def _on_message(turn: Turn, message: Down) -> None:
             assert_never(never)
 
 
+def _judge(turn: Turn, message: Down, admission: Admission) -> None:
+    """Remember whether coordinators are believed, and tell the leader when that changes.
+
+    It is how an operator hears of an agent with a wrong key: it holds its stream, and does nothing.
+    """
+    believed = admission.facts or (isinstance(message, Rebase) and admission.order)
+    if not (believed or admission.mistrust) or admission.mistrust == turn.state.mistrust:
+        return
+    turn.change(mistrust=admission.mistrust)
+    turn.has_news = True
+
+
 def _on_wake(turn: Turn) -> None:
     for name in turn.state.timers.expired(turn.now):
         timers = turn.state.timers.disarm(name)
         turn.change(Cause.DUE if name == DUE else None, timers=timers)
         if name == REPORT:
-            report_in_time(turn)
+            turn.has_news = True
         drain_timed_out(turn, name)
 
 

@@ -132,6 +132,7 @@ class ParticipantState:
         staged_lost: why what was prepared could not be staged again.
         trouble: what proxy or probes last said against the newest commit.
         flipped_ns, live_ns: when ``record.active`` flipped and was proven; None: not (yet) here.
+        mistrust: why what coordinators say is not believed; empty while it is.
         linked: whether a stream to a leader is open.
     """
 
@@ -149,6 +150,7 @@ class ParticipantState:
     flipped_ns: MonotonicNs | None = None
     live_ns: MonotonicNs | None = None
     drains: tuple[Drain, ...] = ()
+    mistrust: str = ""
     linked: bool = False
     clock: LeaderClock | None = None
     timers: Timers = Timers()

@@ -20,6 +20,7 @@ from turnout.protocol.limits import MAX_DRAIN_TIMEOUT_MS, MAX_KEY, MAX_TEXT
 from turnout.protocol.records import Head, Kind, Request, SignedTable, Status, Verdict
 from turnout.protocol.routing import (
     Colour,
+    OnIsolation,
     RoutingTable,
     Service,
     changed_services,
@@ -60,6 +61,12 @@ class Need:
     tables: tuple[Digest, ...] = ()
 
 
+GONE = Refused(
+    code="unknown-epoch",
+    text="what it would go back to is not in the store any more: apply a table instead",
+)
+"""What is needed was looked up, and is needed still."""
+
 POINT_OF_NO_RETURN = "point-of-no-return"
 """What ``--override`` must name for a rollback past one."""
 
@@ -72,6 +79,9 @@ def plan(state: CoordinatorState, request: Request) -> Answer:
     malformed = _malformed(request)
     if malformed is not None:
         return malformed
+    unknown = _unknown_agents(state.fleet, request)
+    if unknown is not None:
+        return unknown
     assert state.head is not None
     if request.kind is Kind.ROLLBACK:
         wanted = _rolled_back(state, state.head, request)
@@ -112,6 +122,18 @@ def _malformed(request: Request) -> Refused | None:
     if request.allow_stale_count < 0:
         return Refused(code="malformed-request", text="allow_stale: a count is 0 or more")
     return None
+
+
+def _unknown_agents(fleet: Fleet, request: Request) -> Refused | None:
+    """A name that is no agent's is a mistake, whatever the request would come to.
+
+    A rollback passes over nobody by name, and nothing is to be in its way.
+    """
+    unknown = tuple(agent for agent in request.allow_stale if agent not in fleet.agents)
+    if not unknown or request.kind is Kind.ROLLBACK:
+        return None
+    text = f"--allow-stale names agents that are not enrolled: {', '.join(unknown)}"
+    return Refused(code="unknown-agent", text=text, agents=unknown)
 
 
 def head_table(state: CoordinatorState) -> RoutingTable | None:
@@ -166,6 +188,9 @@ def _applied(state: CoordinatorState, head: Head, request: Request) -> _Wanted |
     if request.table is None or not request.table.services:
         text = "the table has no service: an empty table is never published"
         return Refused(code="invalid-table", text=text)
+    withdrawing = _withdrawing(request.table)
+    if withdrawing is not None:
+        return withdrawing
     merged = RoutingTable(
         services=tuple(_keeping_weights(current, s) for s in request.table.services)
     )
@@ -179,6 +204,18 @@ def _applied(state: CoordinatorState, head: Head, request: Request) -> _Wanted |
                 )
                 return Refused(code="no-backends", text=text)
     return merged, None
+
+
+def _withdrawing(table: RoutingTable) -> Refused | None:
+    """A table that asks for what no edge would do: found out in an outage, it would be too late."""
+    for service in table.services:
+        if service.on_isolation is OnIsolation.WITHDRAW:
+            text = (
+                f"the key service.{service.name}.on_isolation must be serve: no driver can withdraw, "
+                "so an edge without coordinators would go on serving all the same"
+            )
+            return Refused(code="invalid-table", text=text)
+    return None
 
 
 def _keeping_weights(current: RoutingTable, service: Service) -> Service:
@@ -318,10 +355,6 @@ def _whom_to_ask(
     if not required:
         text = "no agent is in good standing: start agents, or see `turnout agents`"
         return Refused(code="no-good-agent", text=text)
-    unknown = tuple(agent for agent in request.allow_stale if agent not in fleet.agents)
-    if unknown:
-        text = f"--allow-stale names agents that are not enrolled: {', '.join(unknown)}"
-        return Refused(code="unknown-agent", text=text, agents=unknown)
     stale = fleet.with_status(Status.STALE)
     unnamed = tuple(agent for agent in stale if agent not in request.allow_stale)
     if len(unnamed) > request.allow_stale_count:

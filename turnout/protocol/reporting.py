@@ -1,8 +1,9 @@
 """What the leader is told of this agent, and what its receipts tell of its clock.
 
-In an undisturbed switch an agent says two things: its vote, and that it is live. Besides, it
-reports at every connect, whenever something goes wrong, and now and then: the exchange of clocks
-rides on reports, so that they come quickly until the bound rests on a few of them.
+In an undisturbed switch an agent says two things: its vote, and that it is live, with the drains that
+have ended by then; one that ends later is a report of its own. Besides, it reports at every connect,
+whenever something goes wrong, and when it has said nothing for a while: the exchange of clocks rides
+on reports, so that they come quickly until the bound rests on a few of them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from turnout.protocol.participant_state import (
 )
 
 REPORT_INTERVAL_NS = 5 * SECOND
-"""Between reports that no change asks for: the drift within it adds 2.5 ms to a clock's bound."""
+"""Longest time between reports: the drift within it adds 2.5 ms to a clock's bound."""
 
 FIRST_INTERVAL_NS = 250 * MS
 FIRST_EXCHANGES = 4
@@ -32,20 +33,13 @@ FIRST_EXCHANGES = 4
 def link_up(turn: Turn) -> None:
     """Somebody listens: tell all, and begin to measure."""
     turn.change(linked=True)
-    report_in_time(turn)
+    turn.has_news = True
 
 
 def link_down(turn: Turn) -> None:
     """Nobody listens any more."""
     turn.change(linked=False)
     turn.disarm(REPORT)
-
-
-def report_in_time(turn: Turn) -> None:
-    """Report at the end of this step, and again after a while."""
-    is_new = len(turn.state.estimate.exchanges) < FIRST_EXCHANGES
-    turn.arm(REPORT, FIRST_INTERVAL_NS if is_new else REPORT_INTERVAL_NS)
-    turn.has_news = True
 
 
 def hear_leader(turn: Turn, term: Term, replica: ReplicaId) -> None:
@@ -66,7 +60,11 @@ def on_receipt(turn: Turn, receipt: Receipt) -> None:
 
 
 def send_report(turn: Turn) -> None:
-    """Send all that a leader needs to know."""
+    """Send all that a leader needs to know, and again after a while; nothing without a stream."""
+    if not turn.state.linked:
+        return
+    is_new = len(turn.state.estimate.exchanges) < FIRST_EXCHANGES
+    turn.arm(REPORT, FIRST_INTERVAL_NS if is_new else REPORT_INTERVAL_NS)
     turn.send(report_of(turn.config, turn.state, turn.now))
 
 
@@ -83,7 +81,7 @@ def report_of(config: ParticipantConfig, state: ParticipantState, now: Instant) 
         committed=record.committed.head if record.committed else None,
         active=record.active,
         progress=state.progress,
-        reason=(state.trouble or state.estimate.fault)[:MAX_TEXT],
+        reason=(state.trouble or state.mistrust or state.estimate.fault)[:MAX_TEXT],
         flipped_at_ns=_on_leader_clock(state, now, state.flipped_ns),
         live_at_ns=_on_leader_clock(state, now, state.live_ns),
         bound_ns=state.estimate.bound_ns(now.monotonic_ns),

@@ -28,7 +28,7 @@ from turnout.protocol.events import (
 )
 from turnout.protocol.identifiers import Epoch
 from turnout.protocol.limits import MAX_TABLE_BYTES
-from turnout.protocol.planning import Need, Noop, Plan, plan
+from turnout.protocol.planning import GONE, Need, Noop, Plan, plan
 from turnout.protocol.records import Decision, Kind, Status
 from turnout.protocol.storing import CONFIRM, LOOKUP, is_led_by_us, read
 from turnout.protocol.transactions import Snapshot
@@ -214,8 +214,7 @@ def looked_up(turn: Turn, snapshot: Snapshot) -> None:
     keep(turn, snapshot)
     if isinstance(needed, Need) and plan(turn.state, event.request) == needed:
         turn.change(looking_up=None)
-        text = "what it would go back to is not in the store any more: apply a table instead"
-        turn.ask(Reply(ticket=event.ticket, answer=Refused(code="unknown-epoch", text=text)))
+        turn.ask(Reply(ticket=event.ticket, answer=GONE))
         return
     ask_again(turn)
 

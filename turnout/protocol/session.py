@@ -14,6 +14,10 @@ takes it as the leader (DESIGN.md section 3). The rules:
    jittered; within a round there is none, since the next replica may well be there. The cap and the
    time allowed for one try are short enough that an agent is back well within the 15 s of L3, with
    five replicas of which four swallow everything.
+5. *A leader's stream that ends young is paused for longer each time*, until one has lived for
+   ``STEADY_NS``. 1. Two agents are started with one identity. 2. A leader keeps the newer stream of
+   an agent, so each of them takes it from the other. 3. Each was just taken by a leader: if that
+   alone counted as success, they would go on like this without end, as fast as they can connect.
 
 Only proof of leadership counts as success: a replica that opens streams and drops them is paused for
 like one that refuses.
@@ -37,6 +41,13 @@ PAUSE_NS = 250 * MS
 
 PAUSE_CAP_NS = 1 * SECOND
 """Longest."""
+
+STEADY_NS = 5 * SECOND
+"""A leader's stream that lived this long was a good one, whatever has ended it."""
+
+YOUNG_CAP_NS = 4 * SECOND
+"""Longest pause after one that did not. It is below ``STEADY_NS``, or an agent that waits it out would
+let its twin's stream grow old; and four silent replicas may follow it within the 15 s of L3."""
 
 ROUND_TRIPS_TO_CONNECT = 4
 """TCP, TLS 1.3 and the request take one each; one more for a segment lost."""
@@ -154,6 +165,9 @@ class Session:
         redirect: where to go instead of the list's next.
         redirected: the newest try followed a redirect.
         failures: tries in a row without proof of leadership.
+        backoff: pauses between rounds of the list (rule 4).
+        young: pauses after leaders' streams that ended young (rule 5).
+        opened_ns: when the newest stream was opened.
         proven: this link has proved leadership.
         proven_ns: when any link last did (or the agent started).
     """
@@ -163,6 +177,7 @@ class Session:
     silence_ns: int
     spread_ns: int
     backoff: Backoff
+    young: Backoff
     due_ns: MonotonicNs
     proven_ns: MonotonicNs
     phase: Phase = Phase.PAUSING
@@ -171,6 +186,7 @@ class Session:
     redirect: str | None = None
     redirected: bool = False
     failures: int = 0
+    opened_ns: MonotonicNs = MonotonicNs(0)
     proven: bool = False
 
     @classmethod
@@ -183,6 +199,7 @@ class Session:
             silence_ns=timing.silence_ns,
             spread_ns=timing.herd_ns,
             backoff=Backoff(seed=seed, base_ns=PAUSE_NS, cap_ns=PAUSE_CAP_NS),
+            young=Backoff(seed=seed + 1, base_ns=PAUSE_NS, cap_ns=YOUNG_CAP_NS),
             due_ns=now.monotonic_ns,
             proven_ns=now.monotonic_ns,
         )
@@ -250,7 +267,8 @@ def _opened(state: Session, now: Instant) -> Step:
     if state.phase is Phase.CONNECTED:
         return state, ()
     due_ns = MonotonicNs(now.monotonic_ns + state.silence_ns)
-    return _moved(state, Cause.OPENED, Phase.CONNECTED, due_ns=due_ns), (Announce(event=LinkUp()),)
+    opened = _moved(state, Cause.OPENED, Phase.CONNECTED, due_ns=due_ns, opened_ns=now.monotonic_ns)
+    return opened, (Announce(event=LinkUp()),)
 
 
 def _proven(state: Session, now: Instant) -> Session:
@@ -270,7 +288,7 @@ def _redirected(state: Session, url: str, now: Instant) -> Step:
     if state.redirected and not state.proven:
         return _ended(state, Cause.FAILED, f"redirected twice, the second time to {url}", now)
     reason = f"{_target(state)} does not lead: redirected to {url}"
-    pause_ns, drawn = _spread(state) if state.proven else (0, state)
+    pause_ns, drawn = _after_a_leader(state, now) if state.proven else (0, state)
     return _pausing(evolve(drawn, redirect=url), Cause.REDIRECTED, reason, pause_ns, now)
 
 
@@ -278,7 +296,7 @@ def _ended(state: Session, cause: Cause, reason: str, now: Instant) -> Step:
     """The try or the stream came to nothing more: on to the list's next."""
     state = evolve(state, redirect=None)
     if state.proven:
-        pause_ns, state = _spread(state)
+        pause_ns, state = _after_a_leader(state, now)
         return _pausing(state, cause, reason, pause_ns, now)
     pause_ns, failures = 0, state.failures + 1
     if failures % len(state.urls) == 0:
@@ -287,10 +305,13 @@ def _ended(state: Session, cause: Cause, reason: str, now: Instant) -> Step:
     return _pausing(evolve(state, failures=failures), cause, reason, pause_ns, now)
 
 
-def _spread(state: Session) -> tuple[int, Session]:
-    """When to try again after a stream that had a leader at its other end (rule 3)."""
-    pause_ns, backoff = state.backoff.below(state.spread_ns)
-    return pause_ns, evolve(state, backoff=backoff)
+def _after_a_leader(state: Session, now: Instant) -> tuple[int, Session]:
+    """When to try again after a stream that had a leader at its other end (rules 3 and 5)."""
+    spread_ns, backoff = state.backoff.below(state.spread_ns)
+    if now.monotonic_ns - state.opened_ns >= STEADY_NS:
+        return spread_ns, evolve(state, backoff=backoff, young=state.young.succeeded())
+    pause_ns, young = state.young.failed()
+    return spread_ns + pause_ns, evolve(state, backoff=backoff, young=young)
 
 
 def _pausing(state: Session, cause: Cause, reason: str, pause_ns: int, now: Instant) -> Step:

@@ -172,13 +172,15 @@ def make_good(turn: Turn) -> None:
         return
     entries = []
     agents = fleet.agents
+    replaced = []
     for agent in ready:
-        journal_id = turn.state.reports[agent].journal_id
-        if agents[agent].journal_id != journal_id:
+        before, journal_id = agents[agent].journal_id, turn.state.reports[agent].journal_id
+        if before != journal_id:
             agents = agents.put(agent, evolve(agents[agent], journal_id=journal_id))
             entries.append(agents[agent])
+            replaced += [f"{agent} has journal {journal_id} in place of {before}"] if before else []
     after = evolve(fleet, agents=agents, standing=fleet.marked(ready, Status.GOOD, ""))
-    text = f"good: {', '.join(ready)}"
+    text = "; ".join([f"good: {', '.join(ready)}", *replaced])[:MAX_TEXT]
     _change(turn, "good", after, None, text, entries=tuple(entries))
 
 
@@ -205,7 +207,10 @@ def mark_fallen(turn: Turn, report: Report) -> None:
     if fleet.status(report.agent) is not Status.GOOD or not is_free(turn):
         return
     if entry.journal_id != report.journal_id:
-        reason = "its journal is another one: it must catch up before it votes"
+        reason = (
+            f"its journal is another one, {report.journal_id}, not {entry.journal_id}: it must catch "
+            "up before it votes"
+        )
     elif report.committed_epoch < turn.head.committed and turn.state.unfinished is None:
         reason = f"its journal ends at epoch {report.committed_epoch}"
     else:

@@ -35,6 +35,7 @@ FLEET = "fleet"
 RELEASE = "release"
 CREATE_HEAD = "create-head"
 NOTE = "note"
+COLLECT = "collect-garbage"
 
 TAKEOVER = "takeover"
 DETAILS = "takeover-details"
@@ -43,6 +44,8 @@ LOOKUP = "lookup"
 CONFIRM = "confirm"
 FRESHNESS = "freshness"
 DOUBT = "doubt"
+RECALL = "recall"
+LISTING = "listing"
 
 
 def transact(turn: Turn, name: str, transaction: Transaction, epoch: Epoch = NO_EPOCH) -> None:
@@ -57,9 +60,23 @@ def under_way(turn: Turn, name: str, epoch: Epoch = NO_EPOCH) -> bool:
     return Operation(name, epoch, turn.state.term) in turn.state.pending
 
 
-def read(turn: Turn, name: str, *names: str, prefixes: tuple[str, ...] = (), at: int = 0) -> None:
-    """Read keys and prefixes linearizably, or as they stood at an older revision."""
-    ranges = (*(Range(n) for n in names), *(Range(p, prefix=True) for p in prefixes))
+def read(
+    turn: Turn,
+    name: str,
+    *names: str,
+    prefixes: tuple[str, ...] = (),
+    listed: tuple[str, ...] = (),
+    at: int = 0,
+) -> None:
+    """Read keys and prefixes linearizably, or as they stood at an older revision.
+
+    Of what is below the prefixes ``listed`` only the keys are read.
+    """
+    ranges = (
+        *(Range(n) for n in names),
+        *(Range(p, prefix=True) for p in prefixes),
+        *(Range(p, prefix=True, keys_only=True) for p in listed),
+    )
     operation = Operation(name, NO_EPOCH, turn.state.term)
     turn.ask(Read(operation=operation, ranges=ranges, revision=at))
 

@@ -88,7 +88,7 @@ def start(turn: Turn, event: Requested, plan: Plan) -> None:
         intent=intent,
         body=request.body_digest(),
         table=held or SignedTable(table=plan.table, signature=name.signature),
-        stored=held is not None,
+        stored=held is not None and held.digest in turn.state.needed_tables,
         required=plan.required,
         marked=marked,
         tickets=(event.ticket,),

@@ -87,15 +87,21 @@ class Transaction:
 
 @frozen
 class Range:
-    """Keys to read: one key, or (``prefix``) all keys that start with it, in key order."""
+    """Keys to read: one key, or (``prefix``) all keys that start with it, in key order.
+
+    With ``keys_only`` their values stay in the store, and are told as empty: to list a thousand
+    tables is then a matter of their names. A key that another range of the same read asks for
+    too comes with its value.
+    """
 
     key: str
     prefix: bool = False
+    keys_only: bool = False
 
 
 @frozen(kw_only=True)
 class KeyValue:
-    """One key as it stood at the revision that was read."""
+    """One key as it stood at the revision that was read; ``value`` is empty if only listed."""
 
     key: str
     value: bytes

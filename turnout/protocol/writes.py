@@ -250,10 +250,27 @@ def note(reign: Reign, *, history: HistoryEntry) -> Transaction:
     )
 
 
+def refusal(reign: Reign, *, number: int, history: HistoryEntry) -> Transaction:
+    """A refused attempt's entry, written beside the machine: its key is no other entry's.
+
+    So it loses to nothing but the end of the reign, and nothing loses to it.
+    """
+    key = keys.refusal(history.epoch, reign.term, number)
+    return Transaction(
+        name="refusal",
+        guards=(*reign.guards, Absent(key)),
+        writes=(Put(key, canonical_bytes(history)),),
+    )
+
+
 def collect_garbage(
     reign: Reign, *, head: Head, fleet: int, unused: tuple[str, ...]
 ) -> Transaction:
-    """Delete tables that nothing refers to, no intent being open (H22)."""
+    """Delete tables and idempotency keys that nothing needs, no intent being open (H22).
+
+    The guards are of all that tells what is needed: should anything have been committed, or an
+    agent enrolled or marked, since ``unused`` was worked out, then nothing is deleted.
+    """
     return Transaction(
         name="collect-garbage",
         guards=(

@@ -156,6 +156,7 @@ CONFLICT = _row("conflict", 409, ExitCode.REFUSED, "Something else changed at th
 AGENT_EXISTS = _row("agent-exists", 409, ExitCode.REFUSED, "The agent is enrolled already")
 STALE_TERM = _row("stale-term", 409, ExitCode.REFUSED, "The message is of an earlier term")
 NOT_ASKED = _row("not-asked", 409, ExitCode.REFUSED, "Nobody asked for this vote")
+IDENTITY_IN_USE = _row("identity-in-use", 409, ExitCode.REFUSED, "Another agent holds this identity")
 REPLAYED = _row("replayed", 409, ExitCode.REFUSED, "The message was received before")
 QUOTA = _row("quota", 507, ExitCode.REFUSED, "The store is nearly full")
 
@@ -164,7 +165,8 @@ NOT_AUTHENTICATED = _row("not-authenticated", 401, ExitCode.NOT_PERMITTED, "The 
 NOT_PERMITTED = _row("not-permitted", 403, ExitCode.NOT_PERMITTED, "This is not permitted")
 BAD_SIGNATURE = _row("bad-signature", 403, ExitCode.NOT_PERMITTED, "The signature does not match")
 
-# Nobody can answer at the moment.
+# Somebody else answers, or nobody can at the moment.
+NOT_LEADING = _row("not-leading", 307, ExitCode.ERROR, "Another replica leads")
 INTERNAL = _row("internal", 500, ExitCode.ERROR, "The server failed at this request")
 NO_LEADER = _row("no-leader", 503, ExitCode.UNREACHABLE, "No coordinator leads at the moment")
 NO_QUORUM = _row("no-quorum", 503, ExitCode.UNREACHABLE, "The store has no quorum")

@@ -5,8 +5,9 @@ A switch, as Envoy sees it:
 1. ``stage``: clusters of the live *and* the next table go into clusters.json; once Envoy has them all
    and none is warming, the next routes go to the staging listener, which refuses unknown clusters.
    It serves them when it answers with their version; then they are probed. The same routes for the
-   live listener wait in ready/, on the same disk.
-2. ``activate``: one rename. The flip is seen when the live listener answers with the new version.
+   live listener wait in ready/, on the same disk, and beside them those that they will replace.
+2. ``activate``: one rename, and nothing else of the disk's, so that edges flip together. The flip is
+   seen when the live listener answers with the new version.
 3. Clusters leave Envoy at a later ``stage``, when neither table needs them and nothing is in flight.
 
 Routes are laid ready under the incarnation that Envoy was last told. A flip into another one, which
@@ -242,6 +243,8 @@ class EnvoyDriver(Driver):
     async def _lay_ready(self, plan: Plan) -> None:
         routes = await trio.to_thread.run_sync(lambda: plan.routes(validate=False))
         await self._loader.write(self._files.ready, routes)
+        with disk_refusals("keep the routes in force, should the next be rejected"):
+            await trio.to_thread.run_sync(self._files.keep_live)
         self._staged = plan
 
     async def _ready_for(self, target: Active) -> Plan:
@@ -261,11 +264,8 @@ class EnvoyDriver(Driver):
 
     async def _tell(self, plan: Plan) -> None:
         """The flip. From the rename on, Envoy has been told, also if it is dead and restarts."""
-        files = self._files
         with disk_refusals("rename the ready routes into place"):
-            files.previous.unlink(missing_ok=True)
-            files.previous.hardlink_to(files.live)
-            files.ready.rename(files.live)
+            self._files.ready.rename(self._files.live)
         self._told = plan.loaded
         self._floor = plan.version.serving
 

@@ -5,7 +5,7 @@
     live/routes.json         Envoy, watched: what users get; changed by a rename from ready/ only
     staged/routes.json       Envoy, watched: what the staging listener serves
     ready/routes.json        the driver: the staged table's live routes, waiting for their rename
-    ready/previous.json      the driver: the live routes before the last flip, should it be rejected
+    ready/previous.json      the driver: the live routes that these replace, should they be rejected
     admin.sock staging.sock  Envoy listens there, for the agent only
     envoy.lock               locked by the Envoy process as long as it lives
     envoy.pid                for people and scripts; nothing of ours trusts it
@@ -63,7 +63,7 @@ class Files:
 
     @property
     def previous(self) -> Path:
-        """Live routes before the last flip."""
+        """Live routes as they stood when the ready ones were laid."""
         return self.root / "ready" / "previous.json"
 
     @property
@@ -105,6 +105,11 @@ class Files:
             os.fsync(file.fileno())
         temporary.rename(path)
         sync_folder(path.parent)
+
+    def keep_live(self) -> None:
+        """Have the live routes in ``previous`` too. Raises OSError."""
+        self.previous.unlink(missing_ok=True)
+        self.previous.hardlink_to(self.live)
 
     def log_size(self) -> int:
         """Where the log ends now, in bytes."""

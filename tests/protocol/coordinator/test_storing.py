@@ -7,14 +7,16 @@ from attrs import evolve
 
 from tests.protocol.coordinator.bench import Bench, rollback, settled, switch, switched
 from turnout.protocol import keys
-from turnout.protocol.clock import SECOND
+from turnout.protocol.clock import SECOND, ClockNs
 from turnout.protocol.effects import Transact
 from turnout.protocol.events import Transacted
 from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import Epoch
-from turnout.protocol.transactions import Lost, Unknown
+from turnout.protocol.records import HistoryEntry
+from turnout.protocol.routing import Colour
+from turnout.protocol.transactions import Lost, Unknown, Won
 from turnout.protocol.wire import pack_table
-from turnout.protocol.writes import Reign, collect_garbage
+from turnout.protocol.writes import Reign, collect_garbage, refusal
 
 
 def held(name: str) -> tuple[Bench, Transact]:
@@ -92,6 +94,35 @@ def test_garbage_is_collected_only_while_nothing_changed() -> None:
     assert isinstance(result, Lost)
     assert unused in same.items
     assert evolve(state, head=None).newest is None
+
+
+def test_refused_attempt_is_written_beside_the_machine_and_only_in_its_reign() -> None:
+    bench = switched()
+    state, head = bench.state, bench.decision(2).head
+    reign = Reign(term=state.term, incarnation=bench.store.items[keys.INCARNATION].value)
+    entry = HistoryEntry(
+        epoch=head.decided,
+        kind=keys.REFUSED,
+        at_ns=ClockNs(bench.now_ns),
+        actor="ada",
+        replica=bench.host.replica,
+        term=state.term,
+        text="there is no such service",
+        previous=head.history,
+    )
+    bench.ask(switch("back", Colour.BLUE))  # an open intent is in nobody's way
+    for number in (1, 2):
+        bench.store, result = bench.store.apply(
+            refusal(reign, number=number, history=entry), state.term
+        )
+        assert isinstance(result, Won)
+    _, again = bench.store.apply(refusal(reign, number=2, history=entry), state.term)
+    assert isinstance(again, Lost)
+    bench.all_say_yes()
+    assert bench.decision(3).verdict == "commit", "nothing loses to it"
+    later, _ = bench.store.elect(bench.host.replica)
+    _, deposed = later.apply(refusal(reign, number=3, history=entry), state.term)
+    assert isinstance(deposed, Lost)
 
 
 def test_frozen_map_is_a_value() -> None:

@@ -53,6 +53,18 @@ def drains_of(effects: tuple[AgentEffect, ...]) -> list[AgentEffect]:
     return [e for e in effects if isinstance(e, WatchDrain | StopDrain | CloseSource)]
 
 
+def test_source_that_is_empty_before_the_flip_is_proven_is_told_with_the_proof() -> None:
+    bench = Bench()
+    bench.proven()
+    bench.prepared(prepare(7, GREEN, HEAD6))
+    bench.hear(sync(HEAD7))
+    bench.activated()
+    assert kinds(count(bench, 0)) == ["StopDrain"]
+    (report,) = reports(bench.proven())
+    assert report.live_at_ns is not None
+    assert [drain.ended for drain in report.drains] == ["empty"]
+
+
 def test_source_is_watched_from_the_flip_on_and_ends_empty() -> None:
     bench, effects = flipped()
     assert effects[0] == WATCH_BLUE

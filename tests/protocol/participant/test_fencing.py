@@ -78,18 +78,57 @@ def test_agent_above_the_first_epoch_of_a_new_incarnation_flips_to_it_s5_h18() -
     assert bench.state.record.active == bench.state.serving
 
 
+def test_rebase_to_the_incarnation_that_is_ours_changes_nothing_s10() -> None:
+    bench = Bench()
+    before = bench.state
+    assert bench.hear(rebase_to(INCARNATION)) == ()
+    assert bench.state == before
+
+
 @pytest.mark.parametrize(
-    "incarnation",
-    [INCARNATION, Incarnation(number=1, id="twin"), Incarnation(number=0, id="older")],
+    "incarnation", [Incarnation(number=1, id="twin"), Incarnation(number=0, id="older")]
 )
-def test_rebase_not_above_ours_is_refused_s10(incarnation: Incarnation) -> None:
+def test_rebase_not_above_ours_is_refused_and_told_once_s10(incarnation: Incarnation) -> None:
     bench = Bench()
+    record = bench.state.record
+    (report,) = reports(bench.hear(rebase_to(incarnation)))
+    assert "another domain" in report.reason
+    assert incarnation.id in report.reason
     assert bench.hear(rebase_to(incarnation)) == ()
+    assert bench.state.record == record
 
 
-def test_rebase_signed_by_a_stranger_is_refused_s10() -> None:
+def test_rebase_signed_by_a_stranger_is_refused_and_told_s10() -> None:
     bench = Bench()
-    assert bench.hear(rebase_to(SECOND_INCARNATION, STRANGER)) == ()
+    record = bench.state.record
+    (report,) = reports(bench.hear(rebase_to(SECOND_INCARNATION, STRANGER)))
+    assert "domain_key" in report.reason
+    assert bench.state.record == record
+
+
+def test_mistrust_ends_with_the_first_head_that_is_true() -> None:
+    bench = Bench()
+    bench.proven()
+    bench.hear(sync(head_at(7, 7, GREEN, signer=STRANGER), table=GREEN))
+    assert bench.state.mistrust
+    (report,) = reports(bench.hear(sync(HEAD6)))
+    assert (report.reason, bench.state.mistrust) == ("", "")
+
+
+def test_mistrust_ends_with_a_rebase_that_is_followed() -> None:
+    bench = Bench()
+    bench.hear(rebase_to(SECOND_INCARNATION, STRANGER))
+    bench.hear(rebase_to(SECOND_INCARNATION))
+    assert bench.state.mistrust == ""
+    assert bench.state.record.incarnation == SECOND_INCARNATION
+
+
+def test_what_was_only_late_is_no_ground_for_mistrust() -> None:
+    bench = Bench()
+    bench.hear(sync(ABORT7))
+    for message in (sync(HEAD6), prepare(7, GREEN, HEAD6), prepare(9, GREEN, HEAD6)):
+        assert bench.hear(message) == ()
+    assert bench.state.mistrust == ""
 
 
 def test_message_of_another_incarnation_is_refused_s10() -> None:
@@ -107,10 +146,12 @@ def test_sync_without_a_head_changes_nothing_p9() -> None:
     assert bench.state == before
 
 
-def test_head_not_signed_by_the_domain_is_refused_s11() -> None:
+def test_head_not_signed_by_the_domain_is_refused_and_told_once_s11() -> None:
     bench = Bench()
     forged = head_at(7, 7, GREEN, signer=STRANGER)
-    assert bench.hear(sync(forged, table=GREEN)) == ()
+    (report,) = reports(bench.hear(sync(forged, table=GREEN)))
+    assert "domain_key" in report.reason
+    assert bench.hear(sync(head_at(8, 8, GREEN, signer=STRANGER), table=GREEN)) == ()
     assert bench.state.record.committed_epoch == 6
 
 

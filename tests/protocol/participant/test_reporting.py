@@ -50,6 +50,17 @@ def test_reports_come_quickly_until_four_exchanges_and_then_every_five_seconds()
     assert kinds(bench.wait(1)) == ["Report"]
 
 
+def test_report_of_a_change_puts_off_the_next_one_that_no_change_asks_for() -> None:
+    bench = Bench()
+    for _ in range(4):
+        bench.wait(250 * MS)
+        bench.receipt(round_trip_ns=0)
+    bench.wait(200 * MS)
+    assert kinds(bench.proven()) == ["Report"]
+    assert kinds(bench.wait(5 * SECOND - 1)) == []
+    assert kinds(bench.wait(1)) == ["Report"]
+
+
 def test_nothing_is_sent_without_a_link() -> None:
     bench = Bench()
     bench.give(LinkDown())

@@ -27,7 +27,17 @@ Connect: TypeAlias = Callable[..., EtcdStore]
 @pytest.fixture(scope="session")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
     """One real member, kept between tests."""
-    cluster = EtcdCluster(tmp_path_factory.mktemp("etcd"), 1, _QUICK)
+    yield from _one_member(tmp_path_factory.mktemp("etcd"))
+
+
+@pytest.fixture
+def lonely_etcd(tmp_path: Path) -> Iterator[EtcdCluster]:
+    """One that nobody else writes to: another test's lease that runs out is a revision, too."""
+    yield from _one_member(tmp_path)
+
+
+def _one_member(folder: Path) -> Iterator[EtcdCluster]:
+    cluster = EtcdCluster(folder, 1, _QUICK)
     cluster.start()
     try:
         trio.run(cluster.ready)

@@ -6,7 +6,7 @@ set up with lower ones refuses for itself.
 
 from __future__ import annotations
 
-from turnout.protocol.transactions import Delete, Equals, Put, Range, Transaction
+from turnout.protocol.transactions import Delete, Equals, Put, Transaction
 from turnout.runtime.store.errors import StoreRefused
 
 MAX_OPERATIONS = 128
@@ -29,15 +29,6 @@ def check_transaction(transaction: Transaction, lease: int) -> None:
             f"transaction {name!r} is {size} bytes; the store takes {MAX_REQUEST_BYTES} at once"
         )
     _check_written_once(transaction)
-
-
-def check_ranges(ranges: tuple[Range, ...]) -> None:
-    """Raise ``StoreRefused`` for more ranges than one consistent read can take."""
-    if len(ranges) > MAX_OPERATIONS:
-        raise StoreRefused(
-            f"a read of {len(ranges)} ranges; the store takes {MAX_OPERATIONS} at once:"
-            " read a prefix instead"
-        )
 
 
 def check_ttl(ttl_s: int) -> None:

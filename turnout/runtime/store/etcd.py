@@ -14,8 +14,8 @@ import trio
 
 from turnout.protocol.transactions import Range, Result, Snapshot, Transaction, Unknown
 from turnout.runtime.store.checks import (
+    MAX_OPERATIONS,
     check_from_revision,
-    check_ranges,
     check_transaction,
     check_ttl,
 )
@@ -40,11 +40,16 @@ class EtcdStore(Store):
         self._codec = EtcdCodec(options.prefix)
 
     async def read(self, *ranges: Range, revision: int = 0) -> Snapshot:
-        """Read all ranges in one transaction, which etcd makes linearizable."""
-        check_ranges(ranges)
-        request = self._codec.read_request(ranges, revision)
-        response = await self._ask(lambda member: member.txn, request)
-        return self._codec.snapshot(response, revision)
+        """Read all ranges in one transaction, which etcd makes linearizable.
+
+        What is too much for one is read by several, at the revision that the first has shown.
+        """
+        found: list[Message] = []
+        for start in range(0, len(ranges) or 1, MAX_OPERATIONS):
+            request = self._codec.read_request(ranges[start : start + MAX_OPERATIONS], revision)
+            found.append(await self._ask(lambda member: member.txn, request))
+            revision = revision or found[0].header.revision
+        return self._codec.snapshot(found, revision)
 
     async def transact(self, transaction: Transaction, *, lease: int = 0) -> Result:
         """Send the transaction once; sent to another endpoint only if surely not carried out."""

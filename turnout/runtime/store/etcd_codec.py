@@ -47,11 +47,14 @@ class EtcdCodec:
             success=[rpc.RequestOp(request_range=self._range(r, revision)) for r in ranges]
         )
 
-    def snapshot(self, response: Message, revision: int = 0) -> Snapshot:
-        """Return what the ranges of a transaction found, each key once."""
-        found = [kv for op in response.responses for kv in op.response_range.kvs]
-        items = {kv.key: self._key_value(kv) for kv in found}
-        return Snapshot(revision=revision or response.header.revision, items=tuple(items.values()))
+    def snapshot(self, responses: Iterable[Message], revision: int) -> Snapshot:
+        """Return what the ranges of transactions at one revision found, each key once."""
+        items: dict[bytes, KeyValue] = {}
+        answers = (op.response_range for response in responses for op in response.responses)
+        for kv in (kv for answer in answers for kv in answer.kvs):
+            if kv.value or kv.key not in items:  # another range may only have listed the key
+                items[kv.key] = self._key_value(kv)
+        return Snapshot(revision=revision, items=tuple(items.values()))
 
     def transaction_request(self, transaction: Transaction, lease: int) -> Message:
         """Return the transaction; its failure branch reads the guarded keys."""
@@ -66,7 +69,7 @@ class EtcdCodec:
         """Return what became of a transaction that was answered."""
         if response.succeeded:
             return Won(revision=response.header.revision)
-        return Lost(found=self.snapshot(response))
+        return Lost(found=self.snapshot([response], response.header.revision))
 
     def watch_request(self, prefix: str, from_revision: int) -> Message:
         """Return the request that opens a watch."""
@@ -98,7 +101,9 @@ class EtcdCodec:
     def _range(self, wanted: Range, revision: int) -> Message:
         key = self._key(wanted.key)
         end = _after(key) if wanted.prefix else b""
-        return rpc.RangeRequest(key=key, range_end=end, revision=revision)
+        return rpc.RangeRequest(
+            key=key, range_end=end, revision=revision, keys_only=wanted.keys_only
+        )
 
     def _compare(self, guard: Guard) -> Message:
         key, equal = self._key(guard.key), rpc.Compare.EQUAL

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from turnout.protocol.transactions import (
     Absent,
@@ -66,8 +66,11 @@ class MemoryDatabase:
             raise RevisionAhead(f"revision {wanted} is above the newest, {self.revision}")
         if wanted < self._compacted:
             raise RevisionCompacted("that revision has been compacted away; list again")
-        keys = dict.fromkeys(key for r in ranges for key in self._keys(r))
-        found = [self._at(key, wanted) for key in keys]
+        only_listed: dict[str, bool] = {}
+        for asked in ranges:
+            for key in self._keys(asked):
+                only_listed[key] = asked.keys_only and only_listed.get(key, True)
+        found = [self._told(key, wanted, bare=bare) for key, bare in only_listed.items()]
         return Snapshot(revision=wanted, items=tuple(item for item in found if item is not None))
 
     def transact(self, transaction: Transaction, lease: int) -> Won | Lost:
@@ -144,6 +147,10 @@ class MemoryDatabase:
         if not wanted.prefix:
             return [wanted.key]
         return sorted(key for key in self._history if key.startswith(wanted.key))
+
+    def _told(self, key: str, revision: int, *, bare: bool) -> KeyValue | None:
+        entry = self._at(key, revision)
+        return evolve(entry, value=b"") if entry is not None and bare else entry
 
     def _at(self, key: str, revision: int) -> KeyValue | None:
         versions = self._history.get(key, [])

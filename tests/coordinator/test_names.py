@@ -1,0 +1,38 @@
+"""Names that are nobody's are refused, also where there would be nothing to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.coordinator.conftest import Begin
+from tests.coordinator.test_refusals import refused
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["for real", "dry run"])
+@pytest.mark.parametrize(
+    ("options", "status", "code", "name"),
+    [
+        ({"exclude": ["mars"]}, 422, "unknown-region", "'mars'"),
+        ({"allow_stale": ["nobody"]}, 404, "unknown-agent", "nobody"),
+    ],
+    ids=["region", "agent"],
+)
+async def test_unknown_name_in_a_switch_to_what_is_in_force_is_refused(
+    begin: Begin, *, options: dict[str, Any], status: int, code: str, name: str, dry_run: bool
+) -> None:
+    world = await begin()
+    answer = await world.switch("blue", dry_run=dry_run, **options)
+    refused(answer, status, code, name)
+    assert (await world.get("/v1/exclusions"))["exclusions"] == []
+
+
+async def test_table_that_is_to_withdraw_is_refused_with_the_key_and_what_to_write(
+    begin: Begin,
+) -> None:
+    world = await begin()
+    table = (await world.get("/v1/table"))["table"]
+    table["services"][0]["on_isolation"] = "withdraw"
+    answer = await world.post("/v1/tables", {"table": table})
+    refused(answer, 422, "invalid-table", "service.checkout.on_isolation must be serve")
