@@ -287,11 +287,10 @@ class Chronicle:
         record = edge.node.disk.record
         digests = [edge.node.serving.digest, record.committed_digest]
         digests += [record.prepared.digest] if record.prepared else []
-        days = self.days[edge.node.agent]
-        if source not in days.left:
-            days.left[source] = Departure(edge.node.serving.epoch, 0, 1 << 62, edge.in_flight)
         self.partings.append(self._parting("closed", edge, source, digests, now_ns))
-        days.left[source].in_flight = 0
+        departure = self.days[edge.node.agent].left.get(source)
+        if departure is not None:
+            departure.in_flight = 0
 
     def _parting(
         self, what: str, edge: Edge, source: Source, digests: list[Digest], now_ns: int

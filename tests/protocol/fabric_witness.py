@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from tests.protocol.fabric_nodes import Edge
 from tests.protocol.fake_store import FakeStore
 from turnout.protocol import keys
+from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch
 from turnout.protocol.invariants import SAFETY, AgentPicture, Picture, Violation, judge
+from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.messages import Message, Prepare, Sync, Vote
-from turnout.protocol.records import Head, Status, Verdict
+from turnout.protocol.records import Active, Head, Status, Verdict
 from turnout.protocol.takeover import fleet_of
 from turnout.protocol.transactions import KeyValue, Range
 
@@ -27,6 +29,7 @@ class Witness:
         self.told: set[tuple[Epoch, Verdict]] = set()
         self.founded = (0, Epoch(0))
         """The incarnation that is judged, and the epoch that its operator founded it with."""
+        self._founding: Active | None = None
         self.judged = EVERYTHING
         """The numbers of the invariants that can be judged as things are."""
         self._judged: tuple[object, ...] = ()
@@ -47,7 +50,7 @@ class Witness:
 
     def begin_anew(self, number: int, first: Epoch) -> None:
         """Judge another incarnation from here on: epochs are compared within one only."""
-        self.founded = (number, first)
+        self.founded, self._founding = (number, first), None
         self.judged = EVERYTHING
         self.named.clear()
         self.told.clear()
@@ -92,13 +95,14 @@ class Witness:
                 AgentPicture(
                     agent=agent,
                     standing=fleet.status(agent) if agent in fleet.agents else Status.STALE,
-                    served=tuple(a for a in ghosts.served if a.rank > self.founded),
+                    served=tuple(a for a in ghosts.served if a.rank >= self.founded),
                     unjournalled=ghosts.unjournalled,
                     yes=ghosts.yes,
                     answered=ghosts.answered,
                 )
             )
         return Picture(
+            founded=self._found(store),
             rulings=tuple(
                 r
                 for r in store.rulings
@@ -109,6 +113,16 @@ class Witness:
             told=tuple(sorted(self.told)),
             foreign_writes=store.foreign,
         )
+
+    def _found(self, store: FakeStore) -> Active | None:
+        """What the incarnation was founded with, as its first head said."""
+        stored = store.items.get(keys.HEAD)
+        number, first = self.founded
+        if self._founding is None and first and stored is not None:
+            head = decode(stored.value, Head, limit=MAX_TABLE_BYTES)
+            if head.committed == first:
+                self._founding = Active(incarnation=number, epoch=first, digest=head.digest)
+        return self._founding
 
 
 def announced(head: Head) -> Iterator[tuple[Epoch, Verdict]]:

@@ -132,6 +132,13 @@ def test_picture_that_breaks_one_thing_is_judged_by_its_number(
     assert numbers(picture) == expected
 
 
+def test_commit_that_founded_the_incarnation_counts_as_one() -> None:
+    founded = Active(incarnation=1, epoch=Epoch(1), digest=BLUE)
+    well = evolve(WELL, founded=founded, rulings=(ruling(2, GREEN),), told=())
+    assert numbers(well) == set()
+    assert numbers(evolve(well, founded=None)) == {"S1", "S7"}
+
+
 def test_rollback_may_name_some_absent() -> None:
     assert not judge(
         with_ruling(ruling(1, BLUE), ruling(2, GREEN, kind=Kind.ROLLBACK, absent=(B,)))

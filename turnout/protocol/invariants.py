@@ -104,11 +104,13 @@ class Picture:
     """The whole at one moment of one incarnation.
 
     Attributes:
+        founded: the commit that its operator began the incarnation with; none in the first one.
         rulings: every decision ever written, in order (a ghost: an overwritten one stays).
         named: every (epoch, digest) seen in any record or message (a ghost).
         told: (epoch, verdict) of every decision that any message announced (a ghost).
     """
 
+    founded: Active | None = None
     rulings: tuple[Ruling, ...] = ()
     agents: tuple[AgentPicture, ...] = ()
     named: tuple[tuple[Epoch, Digest], ...] = ()
@@ -120,9 +122,16 @@ def _commits(picture: Picture) -> tuple[Ruling, ...]:
     return tuple(r for r in picture.rulings if r.decision.verdict is Verdict.COMMIT)
 
 
+def _in_force(picture: Picture) -> set[tuple[Epoch, Digest]]:
+    """All that was ever committed, by a decision or by hand."""
+    founded = [picture.founded] if picture.founded else []
+    commits = {(r.decision.epoch, r.decision.digest) for r in _commits(picture)}
+    return commits | {(active.epoch, active.digest) for active in founded}
+
+
 def s1_flip_follows_commit(picture: Picture) -> Iterator[str]:
     """No agent flips to (epoch, digest) without an earlier commit decision for it."""
-    committed = {(r.decision.epoch, r.decision.digest) for r in _commits(picture)}
+    committed = _in_force(picture)
     for agent in picture.agents:
         for table in agent.served:
             if table.epoch > 0 and (table.epoch, table.digest) not in committed:
@@ -213,8 +222,7 @@ def s6_never_empty(picture: Picture) -> Iterator[str]:
 
 def s7_two_tables_live(picture: Picture) -> Iterator[str]:
     """At most two tables, those of the newest two commits, are live among agents in good standing."""
-    commits = _commits(picture)
-    newest = sorted({(r.decision.epoch, r.decision.digest) for r in commits})[-2:]
+    newest = sorted(_in_force(picture))[-2:]
     allowed = {digest for _, digest in newest}
     if len(newest) == 1 or not newest:
         allowed.add(Digest(""))
