@@ -355,8 +355,10 @@ def is_late(last: Report | None, report: Report) -> bool:
     lower was said earlier. A stream's first report is believed all the same: it may speak of a
     disk that went back.
     """
-    if last is None or last.journal_id != report.journal_id:
+    if last is None:
         return False
+    if last.journal_id != report.journal_id:
+        return True  # a journal changes with a restart only, and that opens a stream
     if _incarnation(report) != _incarnation(last):
         return _incarnation(report) < _incarnation(last)
     return (

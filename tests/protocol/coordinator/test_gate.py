@@ -87,8 +87,11 @@ def test_report_overtaken_by_a_newer_one_is_passed_over() -> None:
         assert bench.state.reports[AgentId("a0")] == newest
     bench.hear("a0", 1)
     assert bench.state.reports[AgentId("a0")] == newest
-    bench.hear("a0", 1, journal_id="another")
-    assert bench.state.reports[AgentId("a0")].committed_epoch == 1
+    of_an_old_disk = signed(evolve(newest, journal_id="another"), A0)
+    bench.give(FromAgent(message=of_an_old_disk))
+    assert bench.state.reports[AgentId("a0")] == newest
+    bench.give(FromAgent(message=of_an_old_disk, opened=True))
+    assert bench.state.reports[AgentId("a0")] == of_an_old_disk
 
 
 def test_report_after_a_rebase_is_newer_whatever_its_numbers() -> None:
