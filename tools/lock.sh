@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 export CUSTOM_COMPILE_COMMAND="make lock"
 compile() {
-    .venv/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+    .venv/bin/pip-compile --quiet --generate-hashes --no-strip-extras --allow-unsafe \
         --no-emit-index-url --no-emit-trusted-host --no-emit-find-links "$@"
 }
 compile --only-build-deps --all-build-deps --output-file requirements/build.lock "$@" pyproject.toml
