@@ -93,7 +93,7 @@ class Archive:
 
 
 def _ranges_of(epoch: Epoch) -> tuple[Range, ...]:
-    singles = (keys.intent(epoch), keys.decision(epoch), keys.outcome(epoch), keys.released(epoch))
+    singles = (keys.intent(epoch), keys.decision(epoch), keys.outcome(epoch), keys.following(epoch))
     return (*map(Range, singles), Range(_history_of(epoch), prefix=True))
 
 
@@ -116,7 +116,7 @@ def _story_in(snapshot: Snapshot, epoch: Epoch) -> Story | None:
         intent=intent,
         decision=decision,
         outcome=_record(snapshot, keys.outcome(epoch), Outcome),
-        released=snapshot.get(keys.released(epoch)) is not None,
+        is_over=snapshot.get(keys.following(epoch)) is None,
         history=tuple(e for e in _history_in(snapshot, epoch) if e.kind != keys.REFUSED),
     )
 

@@ -15,7 +15,7 @@ from turnout.protocol.coordinator_state import (
 )
 from turnout.protocol.identifiers import AgentId, Epoch
 from turnout.protocol.messages import Vote
-from turnout.protocol.records import Decision, HistoryEntry, Intent, Outcome, OutcomeKind, Verdict
+from turnout.protocol.records import Decision, HistoryEntry, Intent, Outcome, Verdict
 from turnout.protocol.transitions import SwitchPhase
 
 
@@ -92,13 +92,13 @@ def of_records(
     intent: Intent | None,
     decision: Decision | None,
     outcome: Outcome | None,
-    released: bool,
+    is_over: bool,
     history: tuple[HistoryEntry, ...],
 ) -> Story:
     """A switch as the store tells it."""
     return Story(
         epoch=epoch,
-        phase=_phase(decision, outcome, released=released),
+        phase=_phase(decision, outcome, is_over=is_over),
         intent=intent,
         accepted_at_ns=decision.accepted_at_ns if decision else None,
         decision=decision,
@@ -107,12 +107,11 @@ def of_records(
     )
 
 
-def _phase(decision: Decision | None, outcome: Outcome | None, *, released: bool) -> SwitchPhase:
+def _phase(decision: Decision | None, outcome: Outcome | None, *, is_over: bool) -> SwitchPhase:
     if decision is None:
         return SwitchPhase.PREPARING
     if decision.verdict is Verdict.ABORT:
         return SwitchPhase.ABORTED
     if outcome is None:
         return SwitchPhase.COMMITTED
-    undone = outcome.outcome is OutcomeKind.ROLLED_BACK
-    return SwitchPhase.RELEASED if released or undone else SwitchPhase.DRAINING
+    return SwitchPhase.RELEASED if is_over else SwitchPhase.DRAINING

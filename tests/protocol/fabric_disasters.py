@@ -21,7 +21,7 @@ from turnout.protocol.records import (
     Status,
 )
 from turnout.protocol.signing import signed
-from turnout.protocol.transactions import Put, Transaction
+from turnout.protocol.transactions import Delete, Put, Transaction, Write
 
 
 def restore(fabric: Fabric, backup: FakeStore) -> None:
@@ -70,10 +70,11 @@ def rebase(fabric: Fabric) -> None:
         StandingEntry(agent=agent, status=Status.STALE, reason="rebased")
         for agent in sorted(fabric.witness.fleet(fabric.store).agents)
     )
-    writes = (
+    writes: tuple[Write, ...] = (
         Put(keys.INCARNATION, canonical_bytes(signed(record, DOMAIN))),
         Put(keys.HEAD, canonical_bytes(signed(head, DOMAIN))),
         Put(keys.STANDING, canonical_bytes(Standing(entries=stale))),
+        *(Delete(key) for key in items if key.startswith(keys.FOLLOWING)),
     )
     transaction = Transaction(name="rebase", guards=(), writes=writes)
     foreign = fabric.store.foreign

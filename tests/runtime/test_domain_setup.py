@@ -130,6 +130,13 @@ async def test_rebase_makes_every_agent_stale_but_keeps_exclusions(restored: Mem
     }
 
 
+async def test_rebase_lets_nobody_release_what_was_left_before(restored: MemoryStore) -> None:
+    """S9: the store that went back does not know who has come back to a source since."""
+    await put(restored, Put(keys.following(Epoch(4)), b""), Put(keys.following(Epoch(5)), b""))
+    await rebase(restored)
+    assert not (await restored.read(Range(keys.FOLLOWING, prefix=True))).items
+
+
 async def test_rebase_is_refused_while_a_coordinator_leads(restored: MemoryStore) -> None:
     await put(restored, Put(keys.LEADER, b"{}"))
     before = await restored.read(Range("", prefix=True))

@@ -168,15 +168,19 @@ def _on_transacted(turn: Turn, event: Transacted) -> None:
         return
     result = settle(turn, event.operation, event.result)
     if isinstance(result, Lost):
-        takeover.depose(turn, _why_lost(turn, event.operation, result))
+        _on_lost(turn, event.operation, result)
     elif isinstance(result, Won):
         _ON_WON[event.operation.name](turn, event.operation.epoch, result)
 
 
-def _why_lost(turn: Turn, operation: Operation, lost: Lost) -> str:
+def _on_lost(turn: Turn, operation: Operation, lost: Lost) -> None:
     if not is_led_by_us(turn, lost.found):
-        return takeover.ANOTHER_LEADS
-    return f"'{operation.name}' was refused: the store is not as this leader left it"
+        takeover.depose(turn, takeover.ANOTHER_LEADS)
+    elif operation.name == RELEASE:
+        landing.release_refused(turn)
+    else:
+        text = f"'{operation.name}' was refused: the store is not as this leader left it"
+        takeover.depose(turn, text)
 
 
 def _accept_won(turn: Turn, epoch: Epoch, won: Won) -> None:

@@ -17,6 +17,9 @@ INTENTS = "intents/"
 DECISIONS = "decisions/"
 OUTCOMES = "outcomes/"
 RELEASED = "released/"
+FOLLOWING = "following/"
+"""Named by the commits that are not over: a new leader takes up these, however long the past is."""
+
 TABLES = "tables/"
 REQUESTS = "requests/"
 HISTORY = "history/"
@@ -47,6 +50,11 @@ def outcome(epoch: Epoch) -> str:
 def released(epoch: Epoch) -> str:
     """Key of an epoch's release."""
     return RELEASED + _number(epoch)
+
+
+def following(epoch: Epoch) -> str:
+    """Key that stands from an epoch's commit until its source is released, or a later epoch's business."""
+    return FOLLOWING + _number(epoch)
 
 
 def table(digest: Digest) -> str:

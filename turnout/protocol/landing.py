@@ -14,6 +14,7 @@ from turnout.protocol.coordinator_state import Fleet, Following, Landed, Turn, s
 from turnout.protocol.events import Requested
 from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import AgentId, Epoch
+from turnout.protocol.limits import MAX_DELETIONS_PER_TRANSACTION
 from turnout.protocol.messages import Progress, Report
 from turnout.protocol.records import (
     Decision,
@@ -27,6 +28,7 @@ from turnout.protocol.records import (
     Verdict,
 )
 from turnout.protocol.routing import OnFailure, RoutingTable, changed_services
+from turnout.protocol.standing import is_free
 from turnout.protocol.storing import OUTCOME, RELEASE, transact, under_way, writes_standing
 from turnout.protocol.switching import LEADER_ACTOR, history_entry, without_absent
 from turnout.protocol.telling import tell_everyone
@@ -66,6 +68,7 @@ def decided(turn: Turn, decision: Decision, fleet_revision: int) -> None:
         )
         _forget_tables(turn)
     tell_everyone(turn)
+    release_when_drained(turn)
 
 
 def _forget_tables(turn: Turn) -> None:
@@ -251,6 +254,7 @@ def _write_outcome(turn: Turn, following: Following, kind: OutcomeKind, reason: 
     transaction = write_outcome(
         turn.reign,
         outcome=outcome,
+        over=_over_with(turn, following.epoch, kind),
         standing=standing,
         fleet=turn.fleet_guard,
         history=history_entry(
@@ -324,16 +328,33 @@ def concluded(turn: Turn, epoch: Epoch, fleet_revision: int) -> None:
         OutcomeKind.ROLLED_BACK: SwitchInput.UNDONE,
     }
     phase = advance_switch(following.phase, inputs[outcome.outcome])
+    over = _over_with(turn, epoch, outcome.outcome)
     following = evolve(following, outcome=outcome, writing=None, phase=phase)
-    if outcome.outcome is OutcomeKind.ROLLED_BACK:
-        turn.change(following=turn.state.following.drop(epoch))
-    else:
-        turn.change(following=turn.state.following.put(epoch, following))
+    turn.change(following=turn.state.following.put(epoch, following))
+    for old in over:
+        turn.change(following=turn.state.following.drop(old))
     unfinished = turn.state.unfinished
     if unfinished is None:
         turn.disarm(LIVE_TIMER)
     release_when_drained(turn)
     conclude(turn)
+
+
+def _over_with(turn: Turn, epoch: Epoch, kind: OutcomeKind) -> tuple[Epoch, ...]:
+    """The commits that are over once this epoch's outcome is written.
+
+    They are itself, if it was undone; else those before it whose source it made its own business.
+    """
+    if kind is OutcomeKind.ROLLED_BACK:
+        return (epoch,)
+    states = turn.state.following
+    over = [e for e in states if e < epoch and _is_taken_over(states[e], states[epoch])]
+    return tuple(over[:MAX_DELETIONS_PER_TRANSACTION])
+
+
+def _is_taken_over(earlier: Following, later: Following) -> bool:
+    services = {source.service for source in earlier.intent.sources}
+    return any(source.service in services for source in later.intent.sources)
 
 
 def _may_roll_back(turn: Turn, following: Following) -> bool:
@@ -394,12 +415,10 @@ def _is_taken_back(turn: Turn, following: Following) -> bool:
     """Whether a later commit made this epoch's source another's business: it is never released.
 
     1. Epoch 7 leaves blue. 2. Epoch 8 rolls back to blue. 3. Epoch 7's time is up: "blue may be
-    scaled down" would take the colour away that serves (S9).
+    scaled down" would take the colour away that serves (S9). With the later one's outcome it is over.
     """
-    services = {source.service for source in following.intent.sources}
-    later = [f for f in turn.state.following.values() if f.epoch > following.epoch]
-    if any(source.service in services for f in later for source in f.intent.sources):
-        turn.change(following=turn.state.following.drop(following.epoch))
+    later = (f for f in turn.state.following.values() if f.epoch > following.epoch)
+    if any(_is_taken_over(following, f) for f in later):
         return True
     held = turn.state.tables.get(turn.head.digest)
     serving = held.table if held else RoutingTable()
@@ -421,6 +440,8 @@ def _drain_on(turn: Turn, following: Following) -> None:
         turn.change(following=turn.state.following.put(following.epoch, following))
     if phase is not SwitchPhase.RETAINED or under_way(turn, RELEASE, following.epoch):
         return
+    if not is_free(turn):
+        return  # what is under way may want the source; its end comes by here again
     left = release_due_ns(following) - turn.now.clock_ns
     if left > 0:
         turn.arm_earlier(RETAIN_TIMER, left)
@@ -428,9 +449,14 @@ def _drain_on(turn: Turn, following: Following) -> None:
     entry = history_entry(
         turn, following.epoch, "released", "the source may be scaled down", intent=following.intent
     )
-    transact(
-        turn, RELEASE, release(turn.reign, epoch=following.epoch, history=entry), following.epoch
+    transaction = release(
+        turn.reign,
+        epoch=following.epoch,
+        head=turn.head,
+        fleet=turn.fleet_guard,
+        history=entry,
     )
+    transact(turn, RELEASE, transaction, following.epoch)
 
 
 def _is_draining(fleet: Fleet, following: Following) -> bool:
@@ -447,6 +473,16 @@ def release_due_ns(following: Following) -> ClockNs:
 
 
 def released(turn: Turn, epoch: Epoch) -> None:
-    """The release is in the store: the switch is over."""
-    advance_switch(turn.state.following[epoch].phase, SwitchInput.RELEASE)
-    turn.change(following=turn.state.following.drop(epoch))
+    """The release is in the store: the switch is over.
+
+    It may be so already: the reply was lost, and a later epoch's outcome came meanwhile.
+    """
+    following = turn.state.following.get(epoch)
+    if following is not None:
+        advance_switch(following.phase, SwitchInput.RELEASE)
+        turn.change(following=turn.state.following.drop(epoch))
+
+
+def release_refused(turn: Turn) -> None:
+    """A switch or a change of the fleet was before it in the store: look again a little later."""
+    turn.arm_earlier(RETAIN_TIMER, turn.config.timing.retry_ns)

@@ -73,7 +73,8 @@ def begin(turn: Turn) -> None:
         keys.INCARNATION,
         keys.HEAD,
         keys.STANDING,
-        prefixes=(keys.AGENTS, keys.REQUESTS, keys.OUTCOMES, keys.RELEASED),
+        prefixes=(keys.AGENTS, keys.REQUESTS),
+        listed=(keys.FOLLOWING,),
     )
 
 
@@ -132,21 +133,9 @@ def fleet_of(snapshot: Snapshot) -> Fleet:
 
 
 def _read_details(turn: Turn, snapshot: Snapshot) -> None:
-    """Read the open intent, the head's table and the one before, and what is not released."""
+    """Read the open intent, the head's table and the one before, and the commits that are not over."""
     head = turn.head
-    done = {_epoch_of(item.key) for item in snapshot.below(keys.RELEASED)}
-    outcomes = {}
-    for item in snapshot.below(keys.OUTCOMES):
-        outcome = decode(item.value, Outcome, limit=MAX_TABLE_BYTES)
-        outcomes[outcome.epoch] = outcome
-    followed = [
-        e for e, o in outcomes.items() if e not in done and o.outcome in ("live", "partial")
-    ]
-    if head.committed > 0 and head.committed not in outcomes:
-        followed.append(head.committed)
-    before = head.base_epoch
-    if before > 0 and before not in outcomes:
-        followed.append(before)
+    followed = [_epoch_of(item.key) for item in snapshot.below(keys.FOLLOWING)]
     wanted = [keys.intent(Epoch(head.decided + 1)), keys.decision(head.decided)]
     wanted += [keys.table(d) for d in (head.digest, head.base) if d]
     for epoch in followed:
@@ -201,7 +190,8 @@ def _follow_on(turn: Turn, snapshot: Snapshot, library: dict[Epoch, Decision]) -
     """Take up the committed epochs that are not over; T_live starts anew."""
     for epoch, decision in sorted(library.items()):
         stored = snapshot.get(keys.intent(epoch))
-        if decision.verdict is Verdict.ABORT or stored is None:
+        is_old = decision.head.incarnation != turn.head.incarnation
+        if decision.verdict is Verdict.ABORT or stored is None or is_old:
             continue
         intent = decode(stored.value, Intent, limit=MAX_TABLE_BYTES)
         ended = snapshot.get(keys.outcome(epoch))
@@ -323,6 +313,7 @@ def burnt(turn: Turn) -> None:
     library = turn.state.library.put(decision.epoch, decision)
     turn.change(burning=None, doubtful=False, head=decision.head, library=library)
     tell_everyone(turn)
+    release_when_drained(turn)
 
 
 def lead(turn: Turn) -> None:

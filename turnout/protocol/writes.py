@@ -149,6 +149,8 @@ def decide(
         Put(keys.HEAD, canonical_bytes(decision.head)),
         _history(history),
     ]
+    if decision.verdict is Verdict.COMMIT:
+        writes.append(Put(keys.following(epoch), b""))
     if standing is not None:
         writes.append(Put(keys.STANDING, canonical_bytes(standing)))
     if outcome is not None:
@@ -168,17 +170,25 @@ def decide(
 
 
 def write_outcome(
-    reign: Reign, *, outcome: Outcome, standing: Standing | None, fleet: int, history: HistoryEntry
+    reign: Reign,
+    *,
+    outcome: Outcome,
+    over: tuple[Epoch, ...],
+    standing: Standing | None,
+    fleet: int,
+    history: HistoryEntry,
 ) -> Transaction:
     """What a committed switch came to, once; marks its laggards stale.
 
     Marking stale needs no closed intent: it never frees an open intent's set (P4). It is
-    compared with the standing it was computed from, so that no other mark is lost.
+    compared with the standing it was computed from, so that no other mark is lost. The epochs that
+    are ``over`` with it are followed no more.
     """
     guards: list[Guard] = [*reign.guards, Absent(keys.outcome(outcome.epoch))]
     writes: list[Write] = [
         Put(keys.outcome(outcome.epoch), canonical_bytes(outcome)),
         _history(history),
+        *(Delete(keys.following(epoch)) for epoch in over),
     ]
     if standing is not None:
         guards.append(ModifiedAt(keys.STANDING, fleet))
@@ -232,12 +242,29 @@ def change_fleet(
     )
 
 
-def release(reign: Reign, *, epoch: Epoch, history: HistoryEntry) -> Transaction:
-    """The source of an epoch may be scaled down."""
+def release(
+    reign: Reign, *, epoch: Epoch, head: Head, fleet: int, history: HistoryEntry
+) -> Transaction:
+    """The source of an epoch may be scaled down: nobody sends to it, nor is about to.
+
+    1. Everybody has drained blue; its release is on its way. 2. A switch back to blue commits, or an
+    agent that serves blue is enrolled. 3. The release arrives (S9). So it is guarded by all that it
+    was worked out from, and by no intent being open.
+    """
     return Transaction(
         name="release",
-        guards=(*reign.guards, Absent(keys.released(epoch))),
-        writes=(Put(keys.released(epoch), canonical_bytes(history)), _history(history)),
+        guards=(
+            *reign.guards,
+            Absent(keys.released(epoch)),
+            Equals(keys.HEAD, canonical_bytes(head)),
+            Absent(keys.intent(Epoch(head.decided + 1))),
+            ModifiedAt(keys.STANDING, fleet),
+        ),
+        writes=(
+            Put(keys.released(epoch), canonical_bytes(history)),
+            _history(history),
+            Delete(keys.following(epoch)),
+        ),
     )
 
 

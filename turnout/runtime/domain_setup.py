@@ -21,7 +21,7 @@ from turnout.protocol.identifiers import (
     Epoch,
     ReplicaId,
 )
-from turnout.protocol.limits import MAX_TABLE_BYTES
+from turnout.protocol.limits import MAX_DELETIONS_PER_TRANSACTION, MAX_TABLE_BYTES
 from turnout.protocol.records import (
     Activation,
     Decision,
@@ -52,6 +52,7 @@ from turnout.protocol.transactions import (
 from turnout.runtime.store.contract import Store
 
 _OPERATOR = ReplicaId("operator")
+_READ_WHOLE = (keys.AGENTS, keys.INTENTS, keys.DECISIONS, keys.FOLLOWING)
 
 
 class DomainError(Exception):
@@ -97,7 +98,7 @@ async def rebase_domain(
     """
     snapshot = await store.read(
         *map(Range, (keys.INCARNATION, keys.LEADER, keys.HEAD, keys.STANDING)),
-        *(Range(prefix, prefix=True) for prefix in (keys.AGENTS, keys.INTENTS, keys.DECISIONS)),
+        *(Range(prefix, prefix=True) for prefix in _READ_WHOLE),
     )
     stored = snapshot.get(keys.INCARNATION)
     if stored is None:
@@ -172,6 +173,7 @@ def _writes(
 ) -> tuple[Write, ...]:
     """The incarnation, and a committed first epoch with the restored head's table.
 
+    No source that was left before is ever released: nobody knows who has come back to it since (S9).
     Where nothing was ever committed there is no table to carry over: the leader then makes the
     empty head itself.
     """
@@ -208,6 +210,10 @@ def _writes(
         Put(keys.decision(epoch), canonical_bytes(decision)),
         Put(keys.STANDING, canonical_bytes(_all_stale(snapshot, number))),
         Put(keys.history(epoch, entry.kind), canonical_bytes(entry)),
+        *(
+            Delete(item.key)
+            for item in snapshot.below(keys.FOLLOWING)[:MAX_DELETIONS_PER_TRANSACTION]
+        ),
     )
 
 

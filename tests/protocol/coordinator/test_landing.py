@@ -14,6 +14,7 @@ from tests.protocol.coordinator.bench import (
     reconnect,
     rollback,
     settled,
+    stepped_down,
     switch,
     switched,
     told,
@@ -31,6 +32,7 @@ from turnout.protocol.identifiers import AgentId, Epoch, Region
 from turnout.protocol.messages import DrainStatus, No, Progress, Sync
 from turnout.protocol.records import Mode, OutcomeKind, Prepared, Status
 from turnout.protocol.routing import Colour, OnFailure, RoutingTable
+from turnout.protocol.transactions import Lost
 from turnout.protocol.transitions import SwitchPhase
 
 
@@ -296,6 +298,98 @@ def test_release_under_way_is_not_sent_twice() -> None:
     assert len([h for h in bench.held if h.operation.epoch == 2]) == 1
     bench.release()
     assert keys.released(Epoch(2)) in bench.store.items
+
+
+def following_in(bench: Bench) -> list[str]:
+    """The epochs that the store names as not over."""
+    return [key for key in bench.store.items if key.startswith(keys.FOLLOWING)]
+
+
+def retained_with_its_release_under_way() -> Bench:
+    bench = switched()
+    bench.hold = ("release",)
+    bench.wait(3601 * SECOND)
+    assert bench.held
+    return bench
+
+
+def test_release_that_a_switch_back_overtook_is_refused_and_ends_no_reign() -> None:
+    """S9: 1. Blue's release is on its way. 2. A switch makes blue serve. 3. The release arrives."""
+    bench = retained_with_its_release_under_way()
+    late = bench.held.pop()
+    bench.hold = ()
+    bench.ask(switch("back", Colour.BLUE))
+    bench.all_say_yes()
+    _, result = bench.store.apply(late.transaction, late.operation.term)
+    assert isinstance(result, Lost)
+    assert not stepped_down(bench.answer(late, result))
+    bench.all_live(3)
+    bench.wait(4000 * SECOND)
+    assert keys.released(Epoch(2)) not in bench.store.items
+    assert keys.released(Epoch(3)) in bench.store.items
+
+
+def test_release_is_refused_while_an_intent_is_open_and_sent_again_after_its_abort() -> None:
+    bench = retained_with_its_release_under_way()
+    late = bench.held.pop()
+    bench.hold = ()
+    bench.ask(switch("back", Colour.BLUE))
+    _, result = bench.store.apply(late.transaction, late.operation.term)
+    assert isinstance(result, Lost)
+    bench.answer(late, result)
+    bench.wait(2 * SECOND)
+    assert keys.released(Epoch(2)) not in bench.store.items
+    bench.vote("a0", No.UNHEALTHY)
+    assert keys.released(Epoch(2)) in bench.store.items
+
+
+def test_release_is_refused_after_a_change_of_the_fleet_and_sent_again() -> None:
+    """S9: an agent that still sends to the source may have been enrolled meanwhile."""
+    bench = retained_with_its_release_under_way()
+    late = bench.held.pop()
+    bench.give(RemoveRequested(ticket=0, agent=AgentId("a2"), actor=""))
+    _, result = bench.store.apply(late.transaction, late.operation.term)
+    assert isinstance(result, Lost)
+    bench.hold = ()
+    assert not stepped_down(bench.answer(late, result))
+    bench.wait(2 * SECOND)
+    assert keys.released(Epoch(2)) in bench.store.items
+
+
+def test_release_that_had_won_is_known_after_a_later_epoch_ended_the_switch() -> None:
+    bench = retained_with_its_release_under_way()
+    late = bench.held[0]
+    bench.lose_reply()
+    bench.hold = ("release",)
+    bench.ask(switch("back", Colour.BLUE))
+    bench.all_say_yes()
+    bench.all_live(3)
+    assert Epoch(2) not in bench.state.following
+    _, result = bench.store.apply(late.transaction, late.operation.term)
+    assert not stepped_down(bench.answer(late, result))
+    assert late.operation not in bench.state.pending
+
+
+def test_takeover_after_many_switches_back_and_forth_takes_up_the_newest_only() -> None:
+    """What a new leader reads must not grow with the past: it would use the failover's time up."""
+    bench = switched()
+    for number in range(3, 12):
+        bench.ask(switch(f"k{number}", Colour.GREEN if number % 2 == 0 else Colour.BLUE))
+        bench.all_say_yes()
+        bench.all_live(number)
+    assert following_in(bench) == [keys.following(Epoch(1)), keys.following(Epoch(11))]
+    after = next_leader(bench)
+    after.elect()
+    assert list(after.state.following) == [Epoch(1), Epoch(11)]
+
+
+def test_switch_that_was_undone_before_it_was_live_is_over_with_its_outcome() -> None:
+    bench = committed()
+    bench.ask(rollback())
+    bench.all_say_yes()
+    bench.all_live(3)
+    assert kind(bench, 2) is OutcomeKind.ROLLED_BACK
+    assert keys.following(Epoch(2)) not in bench.store.items
 
 
 def test_source_is_not_released_while_an_excluded_agent_has_not_confirmed() -> None:

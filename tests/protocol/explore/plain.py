@@ -131,7 +131,7 @@ def _plain_items(items: Items, at_stake: frozenset[str]) -> Items:
         if key not in at_stake:
             if key.startswith((keys.HISTORY, keys.REQUESTS)):
                 continue
-            if key.startswith(keys.INTENTS) and key.rpartition("/")[2] in ended:
+            if key.startswith((keys.INTENTS, keys.FOLLOWING)) and key.rpartition("/")[2] in ended:
                 continue
             if key.startswith(keys.OUTCOMES):
                 value = _plain_outcome(value)
