@@ -6,8 +6,6 @@ says what it leaves out, and why nobody could tell.
 
 from __future__ import annotations
 
-import functools
-
 from attrs import evolve
 
 from tests.protocol.fake_store import FakeStore, Items
@@ -15,7 +13,7 @@ from tests.protocol.nodes import AgentNode, far
 from turnout.protocol import keys
 from turnout.protocol.activation import ClockEstimate
 from turnout.protocol.clock import ClockNs
-from turnout.protocol.codec import canonical_bytes, decode
+from turnout.protocol.codec import decode
 from turnout.protocol.coordinator import is_late
 from turnout.protocol.coordinator_state import CoordinatorState, Following, Landed
 from turnout.protocol.frozenmap import FrozenMap
@@ -24,22 +22,24 @@ from turnout.protocol.invariants import Ruling
 from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.messages import Message, Prepare, Progress, Report, Sync
 from turnout.protocol.participant_state import ParticipantState
-from turnout.protocol.records import Head, Outcome, Verdict
+from turnout.protocol.records import Head, Status, Verdict
 from turnout.protocol.transactions import KeyValue, Put, Transaction
 
 REPLICA_TIMERS = ("prepare", "undo", "live", "store")
 AGENT_TIMERS = ("retry", "reprove")
 
+_OF_A_SWITCH = (keys.INTENTS, keys.FOLLOWING, keys.OUTCOMES)
+
 _LANDED = Landed(flipped_at_ns=None, live_at_ns=ClockNs(0), bound_ns=None, late=False)
 
 
 def plain_agent(state: ParticipantState) -> ParticipantState:
-    """Without drains, and without the clock that it has not read."""
+    """Without drains, when it flipped, and without the clock that it has not read."""
     timers = evolve(state.timers, due=tuple(d for d in state.timers.due if d[0] in AGENT_TIMERS))
     clock = state.clock
     if clock is not None and clock.estimate == ClockEstimate():
         clock = None
-    return evolve(state, timers=far(timers), clock=clock, drains=())
+    return evolve(state, timers=far(timers), clock=clock, drains=(), flipped_ns=None)
 
 
 def plain_replica(state: CoordinatorState) -> CoordinatorState:
@@ -60,7 +60,7 @@ def plain_replica(state: CoordinatorState) -> CoordinatorState:
         state,
         timers=far(timers),
         following=FrozenMap(following),
-        reports=FrozenMap({a: _plain_report(r) for a, r in state.reports.items()}),
+        reports=FrozenMap({a: _plain_report(r, state) for a, r in state.reports.items()}),
         library=FrozenMap(),
         requests=FrozenMap(),
     )
@@ -74,9 +74,12 @@ def _plain_following(entry: Following) -> Following:
     )
 
 
-def _plain_report(report: Report) -> Report:
+def _plain_report(report: Report, state: CoordinatorState) -> Report:
+    """What an agent has prepared matters once it is excluded: it hears up to that."""
+    excluded = state.fleet.status(report.agent) is Status.EXCLUDED
     return evolve(
         report,
+        prepared=report.prepared if excluded else None,
         region=Region(""),
         progress=Progress.NOTHING,
         reason="",
@@ -93,8 +96,8 @@ def plain_store(store: FakeStore, at_stake: frozenset[str]) -> FakeStore:
     """Without what no leader reads, revisions that no guard compares, and pasts that are over.
 
     ``at_stake`` are the keys whose exact values somebody may still compare, to learn whether a
-    write that was not answered had won. Of all other outcomes only the kind matters, of history
-    nothing. Revisions count only what is compared: the leader key, intents and standing.
+    write that was not answered had won. Of history nothing matters, and of a switch that has its
+    outcome the decision alone. Revisions count only what is compared: the leader key, intents and standing.
     """
     head = store.items.get(keys.HEAD)
     if head is None:
@@ -131,10 +134,8 @@ def _plain_items(items: Items, at_stake: frozenset[str]) -> Items:
         if key not in at_stake:
             if key.startswith((keys.HISTORY, keys.REQUESTS)):
                 continue
-            if key.startswith((keys.INTENTS, keys.FOLLOWING)) and key.rpartition("/")[2] in ended:
+            if key.startswith(_OF_A_SWITCH) and key.rpartition("/")[2] in ended:
                 continue
-            if key.startswith(keys.OUTCOMES):
-                value = _plain_outcome(value)
         plain[key] = KeyValue(
             key=key,
             value=value,
@@ -142,14 +143,6 @@ def _plain_items(items: Items, at_stake: frozenset[str]) -> Items:
             mod_revision=item.mod_revision if key == keys.STANDING else 0,
         )
     return FrozenMap(plain)
-
-
-@functools.cache
-def _plain_outcome(value: bytes) -> bytes:
-    outcome = decode(value, Outcome, limit=MAX_TABLE_BYTES)
-    return canonical_bytes(
-        Outcome(epoch=outcome.epoch, outcome=outcome.outcome, known_ns=0, budget_ns=0, bound_ns=0)
-    )
 
 
 def marker_of(transaction: Transaction) -> str:

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from tests.protocol.explore.parcels import Fact
 from tests.protocol.explore.settling import Settling
-from tests.protocol.explore.world import Space, World
+from tests.protocol.explore.world import Interned, Space, World
 from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.invariants import AgentPicture, Picture, Violation, judge
 from turnout.protocol.takeover import fleet_of
@@ -97,32 +97,34 @@ def explore(space: Space, start: World, *, most: int = 10_000_000, every: int = 
     idea is Guerraoui and Yabandeh's, "Model Checking a Networked System Without the Network",
     NSDI 2011). With ``every``, progress is printed.
     """
-    check, settled = Judge(space), Settling(space)
+    check, settled, cores = Judge(space), Settling(space), Cores()
     began = time.monotonic()
-    first = _core(start)
-    came_from: dict[Core, tuple[Core, str] | None] = {first: None}
+    first = cores.number(start)
+    came_from: dict[Core, Core] = {}
     nets: dict[Core, int] = {first: start[3]}
     queue, queued = deque([first]), {first}
     steps = 0
     while queue and len(nets) <= most:
         core = queue.popleft()
         queued.discard(core)
-        for name, after in space.successors(_world(core, nets[core])):
+        for name, after in space.successors(cores.world(core, nets[core])):
             steps += 1
             violation = check(after)
             if violation is not None:
-                path = (*_path(came_from, core), name)
+                path = (*_path(space, settled, cores, nets, came_from, core), name)
                 return _found(nets, steps, began, violation=violation, path=path)
             calm = settled(after)
-            reached, net = _core(calm), calm[3]
+            reached, net = cores.number(calm), calm[3]
             known = nets.get(reached)
             if known is None:
-                came_from[reached] = (core, name)
+                came_from[reached] = core
                 if every and len(nets) % every == 0:
                     print(f"{len(nets)} worlds, {len(queue)} to visit", flush=True)
             elif known | net == known:
                 continue
-            nets[reached] = (known or 0) | net
+            else:
+                net |= known
+            nets[reached] = net
             if reached not in queued:
                 queue.append(reached)
                 queued.add(reached)
@@ -148,22 +150,48 @@ def _found(
     )
 
 
-Core = tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
-"""A world without its network."""
+Core = int
+"""A world without its network, packed into one number: millions of them are kept."""
+
+_BITS = 24
+_MASK = (1 << _BITS) - 1
 
 
-def _core(world: World) -> Core:
-    return world[0], world[1], world[2], world[4], world[5]
+class Cores:
+    """Packs worlds, and unpacks them."""
+
+    def __init__(self) -> None:
+        self._parts: Interned[tuple[int, ...]] = Interned()
+
+    def number(self, world: World) -> Core:
+        """The world's core."""
+        store, states, agents, _, calls, budget = world
+        number = store
+        for part in (self._parts(states), self._parts(agents), self._parts(calls), budget):
+            number = number << _BITS | part
+        return number
+
+    def world(self, core: Core, net: int) -> World:
+        """The world of a core, with a network."""
+        parts = self._parts
+        budget, calls, agents = core & _MASK, core >> _BITS & _MASK, core >> 2 * _BITS & _MASK
+        store, states = core >> 4 * _BITS, core >> 3 * _BITS & _MASK
+        return store, parts[states], parts[agents], net, parts[calls], budget
 
 
-def _world(core: Core, net: int) -> World:
-    return core[0], core[1], core[2], net, core[3], core[4]
-
-
-def _path(came_from: dict[Core, tuple[Core, str] | None], core: Core) -> tuple[str, ...]:
+def _path(
+    space: Space,
+    settled: Settling,
+    cores: Cores,
+    nets: dict[Core, int],
+    came_from: dict[Core, Core],
+    core: Core,
+) -> tuple[str, ...]:
+    """The names of the steps that led to a world: each is looked for once more."""
     names = []
-    step = came_from[core]
-    while step is not None:
-        names.append(step[1])
-        step = came_from[step[0]]
+    while core in came_from:
+        before = came_from[core]
+        steps = space.successors(cores.world(before, nets[before]))
+        names.append(next(n for n, after in steps if cores.number(settled(after)) == core))
+        core = before
     return tuple(reversed(names))

@@ -17,9 +17,6 @@ Each reduction and why it is sound:
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Hashable
-
 from tests.protocol.explore.parcels import LEADER, Fact
 from tests.protocol.explore.plain import (
     is_dead_order,
@@ -28,10 +25,11 @@ from tests.protocol.explore.plain import (
     plain_node,
     plain_store,
 )
-from tests.protocol.explore.world import Call, Input, Space, World
+from tests.protocol.explore.world import Call, Input, Interned, Space, World
 from tests.protocol.fake_store import FakeStore, holds
 from turnout.protocol import keys
 from turnout.protocol.coordinator_state import CoordinatorState, Role
+from turnout.protocol.invariants import Ruling
 from turnout.protocol.messages import Message
 from turnout.protocol.transactions import CreatedAt, Put
 
@@ -43,9 +41,14 @@ class Settling:
         self.space = space
         self._nobody = space.states(CoordinatorState())
         self._doomed: dict[tuple[int, int], bool] = {}
-        self._plain_stores: dict[tuple[int, frozenset[str]], int] = {}
-        self._plain_nodes: dict[Hashable, int] = {}
-        self._asked: dict[Hashable, tuple[int, int]] = {}
+        self._stakes: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+        self._at_stake: Interned[frozenset[str]] = Interned()
+        self._rulings: dict[int, int] = {}
+        self._pasts: Interned[tuple[Ruling, ...]] = Interned()
+        self._plain_stores: dict[tuple[int, int], int] = {}
+        self._plain_nodes: dict[tuple[int, int], int] = {}
+        self._deposed: dict[tuple[int, int], bool] = {}
+        self._asked: dict[tuple[int, int, bool], tuple[int, int]] = {}
 
     def __call__(self, world: World) -> World:
         """A world that was judged, without what nobody can tell any more: see the reductions."""
@@ -53,26 +56,42 @@ class Settling:
         requests = bool(self.space.budgets[budget].requests)
         kept = list(states)
         for replica, number in enumerate(states):
-            state = self.space.states[number]
-            if state.role is Role.FOLLOWER or not self.space.is_superseded(store, state):
+            if not self._is_deposed(store, number):
                 continue
+            state = self.space.states[number]
             own = [n for n in calls if self.space.calls[n].replica == replica]
             if all(self._is_doomed(store, n) for n in own) and not state.unanswered:
                 calls = tuple(n for n in calls if n not in own)
                 if not requests or state.attempt is not None or self._writes_standing(state):
                     kept[replica] = self._nobody
-        at_stake = self._at_stake(tuple(kept), calls)
-        store = self._plain_store(store, at_stake)
-        agents = tuple(self._plain_node(store, node) for node in agents)
-        net &= ~self._dead(store, tuple(kept), agents, net, budget)
-        return store, tuple(kept), agents, net, calls, budget
+        states = tuple(kept)
+        store = self._plain_store(store, self._stake(states, calls))
+        past = self._past(store)
+        agents = tuple(self._plain_node(past, node) for node in agents)
+        net &= ~self._dead(store, states, agents, net, budget)
+        return store, states, agents, net, calls, budget
 
-    def _plain_node(self, store: int, number: int) -> int:
-        rulings = self.space.stores[store].rulings
-        key = (rulings, number)
+    def _is_deposed(self, store: int, number: int) -> bool:
+        """Whether a replica takes itself for the leader, and is none any more."""
+        key = (store, number)
+        known = self._deposed.get(key)
+        if known is None:
+            state = self.space.states[number]
+            leads = state.role is not Role.FOLLOWER
+            known = self._deposed[key] = leads and self.space.is_superseded(store, state)
+        return known
+
+    def _past(self, store: int) -> int:
+        known = self._rulings.get(store)
+        if known is None:
+            known = self._rulings[store] = self._pasts(self.space.stores[store].rulings)
+        return known
+
+    def _plain_node(self, past: int, number: int) -> int:
+        key = (past, number)
         known = self._plain_nodes.get(key)
         if known is None:
-            node = plain_node(self.space.nodes[number], rulings)
+            node = plain_node(self.space.nodes[number], self._pasts[past])
             known = self._plain_nodes[key] = self.space.nodes(node)
         return known
 
@@ -80,51 +99,37 @@ class Settling:
         self, store: int, states: tuple[int, ...], agents: tuple[int, ...], net: int, budget: int
     ) -> int:
         """The parcels of a network that nobody will ever take again."""
-        dead = 0
         allowed = self.space.budgets[budget]
         may_forget = bool(allowed.agent_crashes or allowed.proxy_restarts)
-        for agent, number in enumerate(agents):
-            is_dead = functools.partial(self._is_dead_order, agent, number, may_forget)
-            dead |= self._those((agent, number, may_forget), net, agent, is_dead)
-        if not allowed.elections:
-            dead |= self._dead_reports(store, states, net)
-        return dead
-
-    def _is_dead_order(
-        self, agent: int, number: int, may_forget: bool, parcel: int, message: Message
-    ) -> bool:
-        node, given = self.space.nodes[number], Input("message", parcel)
-        outdated = is_dead_order(message, node, may_forget=may_forget)
-        return outdated and self.space.agent_outcomes(agent, number, given) == [(number, 0)]
-
-    def _dead_reports(self, store: int, states: tuple[int, ...], net: int) -> int:
         dead = 0
-        for number in states:
-            state = self.space.states[number]
-            if state.role is Role.LEADING and not self.space.is_superseded(store, state):
-                key = ("reports", number)
-                dead |= self._those(
-                    key, net, LEADER, functools.partial(self._is_dead_report, state)
-                )
+        for agent, node in enumerate(agents):
+            dead |= self._those((agent, node, may_forget), net)
+        if not allowed.elections:
+            for state in states:
+                if self.space.reigns_on(store, state):
+                    dead |= self._those((LEADER, state, False), net)
         return dead
 
-    @staticmethod
-    def _is_dead_report(state: CoordinatorState, _parcel: int, message: Message) -> bool:
-        return is_dead_report(state, message)
-
-    def _those(
-        self, key: Hashable, net: int, to: int, is_dead: Callable[[int, Message], bool]
-    ) -> int:
-        """The dead of a network among those sent to somebody; each is asked about once a key."""
-        seen, dead = self._asked.get(key, (0, 0))
+    def _those(self, whose: tuple[int, int, bool], net: int) -> int:
+        """The dead of a network among those sent to somebody; each is asked about once."""
+        seen, dead = self._asked.get(whose, (0, 0))
         fresh = net & ~seen
         if fresh:
             for number, parcel in self.space.in_network(fresh):
-                message = parcel.message
-                if parcel.to == to and not isinstance(message, Fact) and is_dead(number, message):
+                if parcel.to == whose[0] and self._is_dead(whose, number, parcel.message):
                     dead |= 1 << number
-            self._asked[key] = seen | fresh, dead
+            self._asked[whose] = seen | fresh, dead
         return dead & net
+
+    def _is_dead(self, whose: tuple[int, int, bool], parcel: int, message: Message | Fact) -> bool:
+        to, number, may_forget = whose
+        if isinstance(message, Fact):
+            return False
+        if to == LEADER:
+            return is_dead_report(self.space.states[number], message)
+        given = Input("message", parcel)
+        outdated = is_dead_order(message, self.space.nodes[number], may_forget=may_forget)
+        return outdated and self.space.agent_outcomes(to, number, given) == [(number, 0)]
 
     @staticmethod
     def _writes_standing(state: CoordinatorState) -> bool:
@@ -159,18 +164,22 @@ class Settling:
         found = items.get(marker.key)
         return found is None or found.value != marker.value
 
-    def _at_stake(self, states: tuple[int, ...], calls: tuple[int, ...]) -> frozenset[str]:
-        found = {marker_of(self.space.calls[number].transaction) for number in calls}
-        for number in states:
-            pending = self.space.states[number].pending
-            found |= {marker_of(transaction) for transaction in pending.values()}
-        return frozenset(found)
+    def _stake(self, states: tuple[int, ...], calls: tuple[int, ...]) -> int:
+        """The keys by which somebody may still learn whether a write of its own has won."""
+        key = (states, calls)
+        known = self._stakes.get(key)
+        if known is None:
+            found = {marker_of(self.space.calls[number].transaction) for number in calls}
+            for number in states:
+                pending = self.space.states[number].pending
+                found |= {marker_of(transaction) for transaction in pending.values()}
+            known = self._stakes[key] = self._at_stake(frozenset(found))
+        return known
 
-    def _plain_store(self, store: int, at_stake: frozenset[str]) -> int:
-        key = (store, at_stake)
+    def _plain_store(self, store: int, stake: int) -> int:
+        key = (store, stake)
         known = self._plain_stores.get(key)
         if known is None:
-            known = self._plain_stores[key] = self.space.stores(
-                plain_store(self.space.stores[store], at_stake)
-            )
+            plain = plain_store(self.space.stores[store], self._at_stake[stake])
+            known = self._plain_stores[key] = self.space.stores(plain)
         return known

@@ -1,8 +1,8 @@
 """A small world as a tuple of small numbers, and every step that it can take.
 
-Values (nodes, stores, messages) are interned: each is given a number once, and every local step is
-computed once and remembered as (number, input) -> numbers. A global step is then a few look-ups,
-which is what makes exhausting hundreds of thousands of worlds feasible in plain Python.
+Values (nodes, stores, messages, events) are interned: each is given a number once, and every local
+step is computed once and remembered as (number, input) -> numbers. A global step is then a few
+look-ups, which is what makes exhausting millions of worlds feasible in plain Python.
 
 Abstractions, each of which only adds behaviour:
 
@@ -25,7 +25,7 @@ Two reductions of the steps; ``settling.py`` has those of the worlds that they l
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from attrs import evolve, frozen
 
@@ -119,6 +119,15 @@ class Input(NamedTuple):
     name: str = ""
 
 
+class Asked(NamedTuple):
+    """What a replica's step came to: its state, what it sent, its calls, and what is to be read."""
+
+    state: int
+    sent: int
+    calls: tuple[int, ...]
+    reads: tuple[Read, ...]
+
+
 World = tuple[int, tuple[int, ...], tuple[int, ...], int, tuple[int, ...], int]
 """Store, replicas, agents, network as a bit set of parcels, calls (sorted), budget."""
 
@@ -143,8 +152,14 @@ class Space:
         self.parcels: Interned[Parcel] = Interned()
         self.calls: Interned[Call] = Interned()
         self.budgets: Interned[Budget] = Interned()
-        self._agent_steps: dict[Hashable, list[tuple[int, int]]] = {}
-        self._replica_steps: dict[Hashable, tuple[int, tuple[CoordinatorEffect, ...]]] = {}
+        self.events: Interned[CoordinatorEvent] = Interned()
+        self._agent_steps: dict[tuple[int, int, Input], list[tuple[int, int]]] = {}
+        self._replica_steps: dict[tuple[int, int, int, str], Asked] = {}
+        self._whole_steps: dict[tuple[int, int, int, int, str], Asked] = {}
+        self._carried_out: dict[tuple[int, int, tuple[int, ...]], tuple[int, int]] = {}
+        self._arrivals: dict[tuple[int, bool], int] = {}
+        self._spent: dict[tuple[int, str], int] = {}
+        self._reigns: dict[tuple[int, int], bool] = {}
         self._facts = 0
         self._known_parcels = 0
         self._deaf_agents: dict[tuple[int, int], int] = {}
@@ -245,37 +260,82 @@ class Space:
         self, world: World, replica: int, event: CoordinatorEvent, timer: str = ""
     ) -> World:
         """Give one replica an event, and carry out what it asks for."""
-        store, states, agents, net, calls, budget = world
-        number, effects = self._step(replica, states[replica], event, timer)
-        pending = list(calls)
-        waiting = list(effects)
-        while waiting:
-            effect = waiting.pop(0)
-            if isinstance(effect, Tell):
-                for agent in effect.agents:
-                    net |= self.bit(self.index[agent], effect.message)
-            elif isinstance(effect, Transact):
-                call = Call(replica, effect.operation, effect.transaction)
-                pending.append(self.calls(call))
-            elif isinstance(effect, Read):
-                snapshot = self.stores[store].read(effect.ranges, effect.revision)
-                done = ReadDone(operation=effect.operation, snapshot=snapshot)
-                number, more = self._step(replica, number, done, "")
-                waiting.extend(more)
-        states = (*states[:replica], number, *states[replica + 1 :])
-        return store, states, agents, net, tuple(sorted(pending)), budget
+        return self._replica(world, replica, self.events(event), timer)
 
-    def _step(
-        self, replica: int, number: int, event: CoordinatorEvent, timer: str
-    ) -> tuple[int, tuple[CoordinatorEffect, ...]]:
+    def _replica(self, world: World, replica: int, event: int, timer: str = "") -> World:
+        store, states, agents, net, calls, budget = world
+        after, sent, asked, _ = self._whole_step(store, replica, states[replica], event, timer)
+        if after != states[replica]:
+            states = (*states[:replica], after, *states[replica + 1 :])
+        if asked:
+            calls = tuple(sorted(calls + asked))
+        return store, states, agents, net | sent, calls, budget
+
+    def _whole_step(self, store: int, replica: int, state: int, event: int, timer: str) -> Asked:
+        """A step with the answers to what it reads, and to what they make it read."""
+        key = (store, replica, state, event, timer)
+        known = self._whole_steps.get(key)
+        if known is None:
+            after, sent, calls, reads = self._step(replica, state, event, timer)
+            waiting = list(reads)
+            while waiting:
+                asked = waiting.pop(0)
+                snapshot = self.stores[store].read(asked.ranges, asked.revision)
+                done = self.events(ReadDone(operation=asked.operation, snapshot=snapshot))
+                after, more, called, reads = self._step(replica, after, done, "")
+                sent, calls = sent | more, calls + called
+                waiting.extend(reads)
+            known = self._whole_steps[key] = Asked(after, sent, calls, ())
+        return known
+
+    def _step(self, replica: int, number: int, event: int, timer: str) -> Asked:
         key = (replica, number, event, timer)
         known = self._replica_steps.get(key)
         if known is None:
             state = self.states[number]
             if timer:
                 state = evolve(state, timers=only_due(state.timers, timer))
-            after, effects = self.replicas[replica].step(state, event)
-            known = self._replica_steps[key] = (self.states(plain_replica(after)), effects)
+            after, effects = self.replicas[replica].step(state, self.events[event])
+            known = self._asked(replica, self.states(plain_replica(after)), effects)
+            self._replica_steps[key] = known
+        return known
+
+    def _asked(self, replica: int, after: int, effects: tuple[CoordinatorEffect, ...]) -> Asked:
+        sent, calls, reads = 0, list[int](), list[Read]()
+        for effect in effects:
+            if isinstance(effect, Tell):
+                for agent in effect.agents:
+                    sent |= self.bit(self.index[agent], effect.message)
+            elif isinstance(effect, Transact):
+                calls.append(self.calls(Call(replica, effect.operation, effect.transaction)))
+            elif isinstance(effect, Read):
+                reads.append(effect)
+        return Asked(after, sent, tuple(calls), tuple(reads))
+
+    def carry_out(self, store: int, number: int, agents: tuple[int, ...]) -> tuple[int, int]:
+        """The store after a call, and the event that answers it."""
+        call = self.calls[number]
+        decides = call.transaction.name.startswith("decide")
+        key = (store, number, agents if decides else ())
+        known = self._carried_out.get(key)
+        if known is None:
+            nodes = [self.nodes[n] for n in agents] if decides else []
+            disks = {node.agent: node.disk.record for node in nodes}
+            after, result = self.stores[store].apply(call.transaction, call.operation.term, disks)
+            event = self.events(Transacted(operation=call.operation, result=result))
+            known = self._carried_out[key] = (self.stores(after), event)
+        return known
+
+    def less(self, budget: int, field: str) -> int:
+        """A budget after one more of its things: a count less, or the rest of what is to be asked."""
+        key = (budget, field)
+        known = self._spent.get(key)
+        if known is None:
+            allowed = self.budgets[budget]
+            left = getattr(allowed, field)
+            rest = left[1:] if isinstance(left, tuple) else left - 1
+            spent: dict[str, Any] = {field: rest}
+            known = self._spent[key] = self.budgets(evolve(allowed, **spent))
         return known
 
     # --- every step of a world ---------------------------------------------------------------
@@ -307,8 +367,7 @@ class Space:
                     deaf |= 1 << number
             self._deaf_agents[agent, node] = deaf
         for replica, state in enumerate(states):
-            known = self.states[state]
-            if known.role is Role.LEADING and not self.is_superseded(world[0], known):
+            if self.reigns_on(world[0], state):
                 yield from self._deliveries_to(world, replica, state)
 
     def _deliveries_to(
@@ -323,15 +382,29 @@ class Space:
                 continue
             assert isinstance(message, Vote | Report)
             opened = isinstance(message, Report) and message.agent not in state.connected
-            event = FromAgent(message=message, opened=opened)
-            if self._step(replica, number, event, "") == (number, ()):
+            event = self._arrivals.get((parcel_number, opened))
+            if event is None:
+                event = self.events(FromAgent(message=message, opened=opened))
+                self._arrivals[parcel_number, opened] = event
+            if self._step(replica, number, event, "") == (number, 0, (), ()):
                 deaf |= 1 << parcel_number
             else:
-                after = self.replica_step(world, replica, event)
+                after = self._replica(world, replica, event)
                 yield f"deliver {parcel_number} to {replica}", after
         self._deaf_replicas[replica, number] = deaf
 
+    def reigns_on(self, store: int, state: int) -> bool:
+        """Whether a replica leads, and nobody has taken the leader key from it."""
+        key = (store, state)
+        known = self._reigns.get(key)
+        if known is None:
+            leads = self.states[state].role is Role.LEADING
+            superseded = self.is_superseded(store, self.states[state])
+            known = self._reigns[key] = leads and not superseded
+        return known
+
     def is_superseded(self, store: int, state: CoordinatorState) -> bool:
+        """Whether somebody else has got the leader key."""
         leader = self.stores[store].items.get(keys.LEADER)
         return leader is not None and leader.create_revision != state.term
 
@@ -357,7 +430,7 @@ class Space:
                 if node.state.timers.armed(timer):
                     yield from self._agent(world, agent, number, Input("timer", name=timer))
             if budget.refusals:
-                less = self.budgets(evolve(budget, refusals=budget.refusals - 1))
+                less = self.less(world[5], "refusals")
                 for index in range(len(node.operations)):
                     yield from self._agent(world, agent, number, Input("refuse", index), less)
 
@@ -370,10 +443,9 @@ class Space:
                 if state.timers.armed(timer):
                     yield f"{timer} at {replica}", self.replica_step(world, replica, WAKE, timer)
             if state.role is Role.LEADING and budget.requests:
-                request, *rest = budget.requests
-                less = self.budgets(evolve(budget, requests=tuple(rest)))
-                spent = (*world[:5], less)
-                yield f"request at {replica}", self.replica_step(spent, replica, request)
+                spent = (*world[:5], self.less(world[5], "requests"))
+                asked = self.replica_step(spent, replica, budget.requests[0])
+                yield f"request at {replica}", asked
 
     def _calls(self, world: World) -> Iterator[tuple[str, World]]:
         """The store carries a transaction out and answers; or the answer is lost or late.
@@ -390,18 +462,14 @@ class Space:
                 unheard = (store, states, agents, net, rest, budget)
                 yield f"silence after {name}", self._unknown(unheard, call)
                 continue
-            disks = {self.nodes[n].agent: self.nodes[n].disk.record for n in agents}
-            after, result = self.stores[store].apply(call.transaction, call.operation.term, disks)
-            done = (self.stores(after), states, agents, net, rest, budget)
+            after, event = self.carry_out(store, number, agents)
+            done = (after, states, agents, net, rest, budget)
             if call.orphan:
                 yield f"store carries out {name} at last", done
                 continue
-            event = Transacted(operation=call.operation, result=result)
-            yield f"store carries out {name}", self.replica_step(done, call.replica, event)
-            allowed = self.budgets[budget]
-            if allowed.lost_replies:
-                left = evolve(allowed, lost_replies=allowed.lost_replies - 1)
-                less = self.budgets(left)
+            yield f"store carries out {name}", self._replica(done, call.replica, event)
+            if self.budgets[budget].lost_replies:
+                less = self.less(budget, "lost_replies")
                 silent = tuple(sorted((*rest, self.calls(evolve(call, silent=True)))))
                 yield f"store carries out {name} unheard", (*done[:4], silent, less)
                 late = tuple(sorted((*rest, self.calls(evolve(call, orphan=True)))))
@@ -416,20 +484,19 @@ class Space:
         store, states, agents, net, calls, budget = world
         allowed = self.budgets[budget]
         if allowed.elections:
-            replica, *rest = allowed.elections
-            less = self.budgets(evolve(allowed, elections=tuple(rest)))
+            replica, less = allowed.elections[0], self.less(budget, "elections")
             elected, term = self.stores[store].elect(self.replicas[replica].replica)
             after = (self.stores(elected), states, agents, net, calls, less)
             yield f"elect {replica}", self.replica_step(after, replica, Elected(term=term))
         for agent, number in enumerate(agents):
             node = self.nodes[number]
             if allowed.agent_crashes:
-                less = self.budgets(evolve(allowed, agent_crashes=allowed.agent_crashes - 1))
+                less = self.less(budget, "agent_crashes")
                 yield from self._agent(world, agent, number, Input("restart"), less)
                 for index, operation in enumerate(node.operations):
                     if isinstance(operation, Activate):
                         given = Input("flip-and-restart", index)
                         yield from self._agent(world, agent, number, given, less)
             if allowed.proxy_restarts:
-                less = self.budgets(evolve(allowed, proxy_restarts=allowed.proxy_restarts - 1))
+                less = self.less(budget, "proxy_restarts")
                 yield from self._agent(world, agent, number, Input("restart", name="proxy"), less)
