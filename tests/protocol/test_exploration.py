@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from tests.protocol.explore.canaries import CANARIES, Canary
+from tests.protocol.explore.mirror import Mirror
 from tests.protocol.explore.quiet import without_texts
-from tests.protocol.explore.search import explore
+from tests.protocol.explore.search import Cores, explore
+from tests.protocol.explore.settling import Settling
 from tests.protocol.explore.worlds import WORLDS, SmallWorld
 
 SHORT = [world for world in WORLDS if not world.long]
@@ -12,7 +16,7 @@ SHORT = [world for world in WORLDS if not world.long]
 
 @pytest.mark.parametrize("world", SHORT, ids=lambda world: world.name)
 @pytest.mark.timeout(400)
-def test_small_world_exhausted_breaks_no_invariant(world: SmallWorld) -> None:
+def test_small_oneexhausted_breaks_no_invariant(world: SmallWorld) -> None:
     with without_texts():
         space, start = world.start()
         found = explore(space, start)
@@ -28,3 +32,21 @@ def test_broken_machine_is_caught_by_its_number(canary: Canary) -> None:
         found = explore(space, start, most=300_000)
     assert found.violation is not None
     assert found.violation.number == canary.number, found.violation
+
+
+def test_image_of_a_world_can_do_what_the_world_can() -> None:
+    """What lets one of two worlds stand for both: steps and exchanging the agents commute."""
+    world = next(w for w in SHORT if w.name == "switch, takeover")
+    with without_texts():
+        space, start = world.start()
+        settled, cores, mirror = Settling(space), Cores(space), Mirror(space)
+        seen, queue = {cores.place(start)}, deque([start])
+        while queue and len(seen) < 600:
+            one = queue.popleft()
+            image = mirror.world(one)
+            assert mirror.world(image) == one
+            after = {cores.place(settled(w)) for _, w in space.successors(one)}
+            assert after == {cores.place(settled(w)) for _, w in space.successors(image)}
+            fresh = [cores.world(*place) for place in after if place not in seen]
+            seen |= after
+            queue.extend(fresh)

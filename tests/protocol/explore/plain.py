@@ -15,7 +15,12 @@ from turnout.protocol.activation import ClockEstimate
 from turnout.protocol.clock import ClockNs
 from turnout.protocol.codec import decode
 from turnout.protocol.coordinator import is_late
-from turnout.protocol.coordinator_state import CoordinatorState, Following, Landed
+from turnout.protocol.coordinator_state import (
+    Attempt,
+    CoordinatorState,
+    Following,
+    Landed,
+)
 from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import Epoch, Region
 from turnout.protocol.invariants import Ruling
@@ -48,7 +53,9 @@ def plain_replica(state: CoordinatorState) -> CoordinatorState:
     - of a report, what no rule reads once it was heard;
     - decisions looked up: they never change, and a read is answered in the step that asks;
     - idempotency keys: in these worlds none is used twice;
-    - when an agent flipped and was live: figures of the outcome, which ``quiet`` leaves out.
+    - when an agent flipped and was live: figures of the outcome, which ``quiet`` leaves out;
+    - what a decision or an outcome was computed from, once that is on its way: it is computed once.
+      (Whom it takes for silent it asks once more, with a message that is in the network already.)
     """
     timers = evolve(state.timers, due=tuple(d for d in state.timers.due if d[0] in REPLICA_TIMERS))
     following = {
@@ -59,6 +66,7 @@ def plain_replica(state: CoordinatorState) -> CoordinatorState:
     return evolve(
         state,
         timers=far(timers),
+        attempt=_plain_attempt(state.attempt),
         following=FrozenMap(following),
         reports=FrozenMap({a: _plain_report(r, state) for a, r in state.reports.items()}),
         library=FrozenMap(),
@@ -66,12 +74,18 @@ def plain_replica(state: CoordinatorState) -> CoordinatorState:
     )
 
 
+def _plain_attempt(attempt: Attempt | None) -> Attempt | None:
+    if attempt is None or attempt.deciding is None:
+        return attempt
+    return evolve(attempt, yes=FrozenMap(), no=FrozenMap(), overdue=False)
+
+
 def _plain_following(entry: Following) -> Following:
-    return evolve(
-        entry,
-        drained=FrozenMap(),
-        live=FrozenMap(dict.fromkeys(entry.live, _LANDED)),
-    )
+    live = FrozenMap(dict.fromkeys(entry.live, _LANDED))
+    entry = evolve(entry, drained=FrozenMap(), live=live)
+    if entry.writing is None:
+        return entry
+    return evolve(entry, live=FrozenMap(), diverged=FrozenMap(), overdue=False)
 
 
 def _plain_report(report: Report, state: CoordinatorState) -> Report:

@@ -7,6 +7,7 @@ from collections import deque
 
 from attrs import frozen
 
+from tests.protocol.explore.mirror import Mirror
 from tests.protocol.explore.parcels import Fact
 from tests.protocol.explore.settling import Settling
 from tests.protocol.explore.world import Interned, Space, World
@@ -97,11 +98,11 @@ def explore(space: Space, start: World, *, most: int = 10_000_000, every: int = 
     idea is Guerraoui and Yabandeh's, "Model Checking a Networked System Without the Network",
     NSDI 2011). With ``every``, progress is printed.
     """
-    check, settled, cores = Judge(space), Settling(space), Cores()
+    check, settled, cores = Judge(space), Settling(space), Cores(space)
     began = time.monotonic()
-    first = cores.number(start)
+    first, net = cores.place(start)
     came_from: dict[Core, Core] = {}
-    nets: dict[Core, int] = {first: start[3]}
+    nets: dict[Core, int] = {first: net}
     queue, queued = deque([first]), {first}
     steps = 0
     while queue and len(nets) <= most:
@@ -113,8 +114,7 @@ def explore(space: Space, start: World, *, most: int = 10_000_000, every: int = 
             if violation is not None:
                 path = (*_path(space, settled, cores, nets, came_from, core), name)
                 return _found(nets, steps, began, violation=violation, path=path)
-            calm = settled(after)
-            reached, net = cores.number(calm), calm[3]
+            reached, net = cores.place(settled(after))
             known = nets.get(reached)
             if known is None:
                 came_from[reached] = core
@@ -160,16 +160,36 @@ _MASK = (1 << _BITS) - 1
 class Cores:
     """Packs worlds, and unpacks them."""
 
-    def __init__(self) -> None:
+    def __init__(self, space: Space) -> None:
         self._parts: Interned[tuple[int, ...]] = Interned()
+        self._mirror = Mirror(space)
+        self._images: dict[tuple[int, int], int] = {}
 
-    def number(self, world: World) -> Core:
-        """The world's core."""
-        store, states, agents, _, calls, budget = world
-        number = store
-        for part in (self._parts(states), self._parts(agents), self._parts(calls), budget):
-            number = number << _BITS | part
-        return number
+    def place(self, world: World) -> tuple[Core, int]:
+        """The core and the network of a world, or of its mirror image: whichever is the lesser.
+
+        A core that is its own image holds both networks, as worlds do that differ in them alone.
+        """
+        store, states, agents, net, calls, budget = world
+        parts = (self._parts(states), self._parts(agents), self._parts(calls))
+        core = _packed(store, parts, budget)
+        if self._mirror.is_blind:
+            return core, net
+        images = tuple(
+            self._images.get((kind, part)) or self._image(kind, part)
+            for kind, part in enumerate(parts)
+        )
+        image = _packed(self._mirror.store(store), images, self._mirror.budget(budget))
+        if image > core:
+            return core, net
+        mirrored = self._mirror.net(net)
+        return image, (mirrored | net if image == core else mirrored)
+
+    def _image(self, kind: int, part: int) -> int:
+        mirror = self._mirror
+        reflect = (mirror.states, mirror.agents, mirror.calls)[kind]
+        image = self._images[kind, part] = self._parts(reflect(self._parts[part]))
+        return image
 
     def world(self, core: Core, net: int) -> World:
         """The world of a core, with a network."""
@@ -177,6 +197,13 @@ class Cores:
         budget, calls, agents = core & _MASK, core >> _BITS & _MASK, core >> 2 * _BITS & _MASK
         store, states = core >> 4 * _BITS, core >> 3 * _BITS & _MASK
         return store, parts[states], parts[agents], net, parts[calls], budget
+
+
+def _packed(store: int, parts: tuple[int, ...], budget: int) -> Core:
+    states, agents, calls = parts
+    assert max(store, states, agents, calls, budget) <= _MASK
+    high = (store << _BITS | states) << 2 * _BITS | agents << _BITS | calls
+    return high << _BITS | budget
 
 
 def _path(
@@ -187,11 +214,15 @@ def _path(
     came_from: dict[Core, Core],
     core: Core,
 ) -> tuple[str, ...]:
-    """The names of the steps that led to a world: each is looked for once more."""
+    """The names of the steps that led to a world: each is looked for once more.
+
+    Each speaks of the world before it as it was kept: it may be the image of what the one before
+    led to, with the agents exchanged.
+    """
     names = []
     while core in came_from:
         before = came_from[core]
         steps = space.successors(cores.world(before, nets[before]))
-        names.append(next(n for n, after in steps if cores.number(settled(after)) == core))
+        names.append(next(n for n, after in steps if cores.place(settled(after))[0] == core))
         core = before
     return tuple(reversed(names))
