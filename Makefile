@@ -1,11 +1,12 @@
 # Every target but help and clean stands on `setup`, which costs a blink when nothing
 # changed. Options for the program behind a target go in ARGS: make test ARGS="tests/protocol -k fencing"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format coverage explore bench lock clean
+.PHONY: help setup demo test check format coverage explore histories bench lock clean
 
 ARGS ?=
 JOBS ?= 2
 BENCH ?= phases
+THOROUGH ?= 10
 # What `check` reads: the rooms, their tests, the benches.
 ROOMS := turnout coordinator edge_agent simulator chaos bench tests
 BIN := .venv/bin
@@ -37,6 +38,9 @@ coverage: setup ## Run the protocol's tests and show that they reach every branc
 
 explore: setup ## Exhaust small worlds of the protocol (ARGS=--all: the long ones too)
 	@$(BIN)/python -m tests.protocol.explore $(ARGS)
+
+histories: setup ## Random histories of the protocol, new ones, THOROUGH times as many as the tests
+	@TURNOUT_THOROUGH=$(THOROUGH) $(BIN)/pytest tests/protocol/test_histories*.py -n $(JOBS) -o timeout=0 $(ARGS)
 
 bench: setup ## Measure: make bench BENCH=phases, or another file of bench/
 	@$(BIN)/python -m bench.$(BENCH) $(ARGS)

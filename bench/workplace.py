@@ -5,33 +5,44 @@ from __future__ import annotations
 import os
 import platform
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 from turnout.dev.processes import become_subreaper, sweep
 
 _STATUS_KIB = 1024
+_INTERRUPTED = 130
 
 
 @contextmanager
 def workplace() -> Iterator[Path]:
     """Gives a temporary folder; in the end every process below this one is ended, and it is gone."""
     become_subreaper()
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's is ignored
+    signal.signal(signal.SIGTERM, _interrupt)
     with tempfile.TemporaryDirectory(prefix="turnout-bench-") as folder:
         try:
             yield Path(folder)
+        except BaseException as error:
+            if _is_interrupt(error):
+                raise SystemExit(_INTERRUPTED) from None
+            raise
         finally:
             sweep()
 
 
-def _end(_number: int, _frame: object) -> NoReturn:
-    sys.exit(1)
+def _is_interrupt(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error, KeyboardInterrupt)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """End as on Ctrl-C, for which trio finds a safe moment."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def machine() -> str:

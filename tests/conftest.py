@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,9 +19,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-# No deadline: how long an example takes says more about the machine than about the code.
-settings.register_profile("turnout", deadline=None, print_blob=True)
-settings.load_profile("turnout")
+IN_CI = os.environ.get("CI") == "true"
 
-if os.environ.get("CI") == "true":
+# No deadline: how long an example takes says more about the machine than about the code. CI tries the
+# same examples at each run, so that what it says of a change is about that change, and leaves it to
+# whoever mends it to find the smallest failing one; everybody else tries new ones at every run, and
+# `make histories` many.
+settings.register_profile("turnout", deadline=None, print_blob=True)
+settings.register_profile(
+    "turnout-ci",
+    settings.get_profile("turnout"),
+    derandomize=True,
+    phases=set(Phase) - {Phase.shrink},
+)
+settings.load_profile("turnout-ci" if IN_CI else "turnout")
+
+if IN_CI:
     pytest_plugins = ["tests.skip_policy"]

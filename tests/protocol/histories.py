@@ -6,9 +6,11 @@ and how S8-S11 and L1-L3 are judged, is in ``history_ends.py``.
 
 from __future__ import annotations
 
+import os
 import random
 
 from attrs import evolve, frozen
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.protocol.fabric import Fabric
@@ -94,6 +96,11 @@ FAULTS = (*AGENT_FAULTS, *REPLICA_FAULTS, *INTRUSIONS)
 
 
 PAUSES_MS = (0, 3, 11, 27, 60, 150, 400, 1100, 2100, 5200)
+
+
+def examples(count: int) -> settings:
+    """So many examples a run; ``TURNOUT_THOROUGH`` times as many in ``make histories``."""
+    return settings(max_examples=count * int(os.environ.get("TURNOUT_THOROUGH", "1")))
 
 
 def scripts(*kinds: tuple[str, ...], most: int = 25) -> st.SearchStrategy[list[Step]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocol.fabric_weather import CALM, Weather
@@ -14,6 +14,7 @@ from tests.protocol.histories import (
     ROUGH,
     STORM,
     Step,
+    examples,
     scripts,
     tell,
 )
@@ -22,7 +23,7 @@ from tests.protocol.history_ends import ends_well
 
 @pytest.mark.parametrize("part", range(3))  # so that none is long, whatever the machine
 @pytest.mark.parametrize("weather", [CALM, ROUGH, STORM], ids=["calm", "rough", "storm"])
-@settings(max_examples=100)
+@examples(100)
 @given(script=scripts(OPERATORS, FLEET, FAULTS), seed=st.integers(0, 2**32))
 def test_fleet_in_any_change_keeps_every_invariant_and_ends_well(
     weather: Weather, part: int, script: list[Step], seed: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocol.fabric_disasters import rebase, restore
@@ -14,6 +14,7 @@ from tests.protocol.histories import (
     OPERATORS,
     ROUGH,
     Step,
+    examples,
     go_through,
     scripts,
     tell,
@@ -24,7 +25,7 @@ short = scripts(OPERATORS, FAULTS, most=8)
 
 
 @pytest.mark.parametrize("weather", [BREEZE, ROUGH], ids=["breeze", "rough"])
-@settings(max_examples=80)
+@examples(80)
 @given(before=short, lost=short, after=short, seed=st.integers(0, 2**32))
 def test_store_that_goes_back_decides_nothing_until_it_is_founded_anew(
     weather: Weather, before: list[Step], lost: list[Step], after: list[Step], seed: int

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import pytest
 from attrs import frozen
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocol.fabric import Fabric
 from tests.protocol.fabric_course import Core
 from tests.protocol.fabric_domains import after_a_power_cut, apply, rollback, switch
 from tests.protocol.fabric_weather import Weather
-from tests.protocol.histories import set_clocks
+from tests.protocol.histories import examples, set_clocks
 from tests.protocol.history_ends import judge_history
 from tests.protocol.nodes import TIMING
 from turnout.protocol.clock import MS, SECOND
@@ -78,7 +78,7 @@ def ask(kind: str, mode: Mode) -> Request:
 
 
 @pytest.mark.parametrize("kind", ["switch", "rollback", "apply"])
-@settings(max_examples=60)
+@examples(60)
 @given(luck=lucks, agent=st.integers(0, 2), mode=st.sampled_from(Mode), seed=st.integers(0, 2**32))
 def test_switch_through_one_crash_of_each_kind_keeps_l1(
     kind: str, luck: Luck, agent: int, mode: Mode, seed: int
