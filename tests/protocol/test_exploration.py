@@ -9,6 +9,7 @@ from tests.protocol.explore.mirror import Mirror
 from tests.protocol.explore.quiet import without_texts
 from tests.protocol.explore.search import Cores, explore
 from tests.protocol.explore.settling import Settling
+from tests.protocol.explore.steps import Steps
 from tests.protocol.explore.worlds import WORLDS, SmallWorld
 
 SHORT = [world for world in WORLDS if not world.long]
@@ -39,14 +40,14 @@ def test_image_of_a_world_can_do_what_the_world_can() -> None:
     world = next(w for w in SHORT if w.name == "switch, takeover")
     with without_texts():
         space, start = world.start()
-        settled, cores, mirror = Settling(space), Cores(space), Mirror(space)
+        steps, settled, cores, mirror = Steps(space), Settling(space), Cores(space), Mirror(space)
         seen, queue = {cores.place(start)}, deque([start])
         while queue and len(seen) < 600:
             one = queue.popleft()
             image = mirror.world(one)
             assert mirror.world(image) == one
-            after = {cores.place(settled(w)) for _, w in space.successors(one)}
-            assert after == {cores.place(settled(w)) for _, w in space.successors(image)}
+            after = {cores.place(settled(w)) for _, w in steps(one)}
+            assert after == {cores.place(settled(w)) for _, w in steps(image)}
             fresh = [cores.world(*place) for place in after if place not in seen]
             seen |= after
             queue.extend(fresh)

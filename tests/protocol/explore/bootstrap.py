@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from tests.protocol.explore.steps import Steps
 from tests.protocol.explore.world import Budget, Space, World
 from tests.protocol.fake_store import FakeStore
 from tests.protocol.nodes import DOMAIN, AgentHost, AgentNode, ReplicaHost, agent_key, far
@@ -126,7 +127,7 @@ def in_good_order(space: Space) -> World:
 
 
 def _take(space: Space, world: World, prefix: str) -> World:
-    return next(w for name, w in space.successors(world) if name.startswith(prefix))
+    return next(w for name, w in Steps(space)(world) if name.startswith(prefix))
 
 
 def at_rest(space: Space, world: World, *, limit: int = 5000) -> World:
@@ -153,4 +154,4 @@ def at_rest(space: Space, world: World, *, limit: int = 5000) -> World:
 
 
 def _first(space: Space, world: World, prefixes: tuple[str, ...]) -> World | None:
-    return next((w for name, w in space.successors(world) if name.startswith(prefixes)), None)
+    return next((w for name, w in Steps(space)(world) if name.startswith(prefixes)), None)

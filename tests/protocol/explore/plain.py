@@ -50,7 +50,7 @@ def plain_agent(state: ParticipantState) -> ParticipantState:
 def plain_replica(state: CoordinatorState) -> CoordinatorState:
     """Without what it follows only for drain and release, and what the store can tell it again.
 
-    - of a report, what no rule reads once it was heard;
+    - of a report, what no rule reads once it was heard; of its head, all but the commit's name;
     - decisions looked up: they never change, and a read is answered in the step that asks;
     - idempotency keys: in these worlds none is used twice;
     - when an agent flipped and was live: figures of the outcome, which ``quiet`` leaves out;
@@ -89,15 +89,24 @@ def _plain_following(entry: Following) -> Following:
 
 
 def _plain_report(report: Report, state: CoordinatorState) -> Report:
-    """What an agent has prepared matters once it is excluded: it hears up to that."""
+    """What an agent has prepared matters once it is excluded: it hears up to that.
+
+    That it is live counts when it is heard. Where a rule asks later, it can be heard again then: what
+    was heard stays in the network. (So agents are made good one after another, never two at once.)
+    """
     excluded = state.fleet.status(report.agent) is Status.EXCLUDED
+    known = report.committed
+    if known is not None:
+        known = Head(incarnation=known.incarnation, committed=known.committed, digest=known.digest)
     return evolve(
         report,
+        committed=known,
         prepared=report.prepared if excluded else None,
         region=Region(""),
         progress=Progress.NOTHING,
         reason="",
         flipped_at_ns=None,
+        live_at_ns=None,
         bound_ns=None,
         late=False,
         staged_lost="",

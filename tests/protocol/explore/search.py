@@ -10,6 +10,7 @@ from attrs import frozen
 from tests.protocol.explore.mirror import Mirror
 from tests.protocol.explore.parcels import Fact
 from tests.protocol.explore.settling import Settling
+from tests.protocol.explore.steps import Steps
 from tests.protocol.explore.world import Interned, Space, World
 from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.invariants import AgentPicture, Picture, Violation, judge
@@ -98,7 +99,7 @@ def explore(space: Space, start: World, *, most: int = 10_000_000, every: int = 
     idea is Guerraoui and Yabandeh's, "Model Checking a Networked System Without the Network",
     NSDI 2011). With ``every``, progress is printed.
     """
-    check, settled, cores = Judge(space), Settling(space), Cores(space)
+    check, steps_of, settled, cores = Judge(space), Steps(space), Settling(space), Cores(space)
     began = time.monotonic()
     first, net = cores.place(start)
     came_from: dict[Core, Core] = {}
@@ -108,11 +109,11 @@ def explore(space: Space, start: World, *, most: int = 10_000_000, every: int = 
     while queue and len(nets) <= most:
         core = queue.popleft()
         queued.discard(core)
-        for name, after in space.successors(cores.world(core, nets[core])):
+        for name, after in steps_of(cores.world(core, nets[core])):
             steps += 1
             violation = check(after)
             if violation is not None:
-                path = (*_path(space, settled, cores, nets, came_from, core), name)
+                path = (*_path(steps_of, settled, cores, nets, came_from, core), name)
                 return _found(nets, steps, began, violation=violation, path=path)
             reached, net = cores.place(settled(after))
             known = nets.get(reached)
@@ -207,7 +208,7 @@ def _packed(store: int, parts: tuple[int, ...], budget: int) -> Core:
 
 
 def _path(
-    space: Space,
+    steps: Steps,
     settled: Settling,
     cores: Cores,
     nets: dict[Core, int],
@@ -222,7 +223,7 @@ def _path(
     names = []
     while core in came_from:
         before = came_from[core]
-        steps = space.successors(cores.world(before, nets[before]))
-        names.append(next(n for n, after in steps if cores.place(settled(after))[0] == core))
+        taken = steps(cores.world(before, nets[before]))
+        names.append(next(n for n, after in taken if cores.place(settled(after))[0] == core))
         core = before
     return tuple(reversed(names))

@@ -1,4 +1,4 @@
-"""A small world as a tuple of small numbers, and every step that it can take.
+"""A small world as a tuple of small numbers, and what its parts do when they are given something.
 
 Values (nodes, stores, messages, events) are interned: each is given a number once, and every local
 step is computed once and remembered as (number, input) -> numbers. A global step is then a few
@@ -12,14 +12,6 @@ Abstractions, each of which only adds behaviour:
   reply may be lost;
 - a crash loses all but disk and proxy. Between two effects of one step nothing can observe a host
   but its own disk, so crashes are placed after each durable effect and nowhere else.
-
-Two reductions of the steps; ``settling.py`` has those of the worlds that they lead to:
-
-- reads are answered in the step that asks: reading later is the same as asking later;
-- a leader that has been superseded hears agents and deadlines no more: all that it would write from
-  then on loses (S4 judges every write that wins), so nobody could tell that it heard them. What it
-  sent before may still take effect, it hears the store's answers, repeats what was not answered,
-  and takes requests, whose prepares go out.
 """
 
 from __future__ import annotations
@@ -30,7 +22,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from attrs import evolve, frozen
 
 from tests.protocol.explore.parcels import NOWHERE, Parcel, facts_of
-from tests.protocol.explore.plain import AGENT_TIMERS, REPLICA_TIMERS, plain_agent, plain_replica
+from tests.protocol.explore.plain import plain_agent, plain_replica
 from tests.protocol.fake_store import FakeStore
 from tests.protocol.nodes import WAKE, AgentHost, AgentNode, ReplicaHost, only_due
 from turnout.protocol import keys
@@ -49,15 +41,13 @@ from turnout.protocol.effects import (
 from turnout.protocol.events import (
     AgentEvent,
     CoordinatorEvent,
-    Elected,
-    FromAgent,
     FromLeader,
     ReadDone,
     Refusal,
     Transacted,
 )
-from turnout.protocol.messages import Message, No, Report, Vote
-from turnout.protocol.transactions import Transaction, Unknown
+from turnout.protocol.messages import Message, No
+from turnout.protocol.transactions import Transaction
 
 T = TypeVar("T", bound=Hashable)
 
@@ -157,13 +147,10 @@ class Space:
         self._replica_steps: dict[tuple[int, int, int, str], Asked] = {}
         self._whole_steps: dict[tuple[int, int, int, int, str], Asked] = {}
         self._carried_out: dict[tuple[int, int, tuple[int, ...]], tuple[int, int]] = {}
-        self._arrivals: dict[tuple[int, bool], int] = {}
         self._spent: dict[tuple[int, str], int] = {}
         self._reigns: dict[tuple[int, int], bool] = {}
         self._facts = 0
         self._known_parcels = 0
-        self._deaf_agents: dict[tuple[int, int], int] = {}
-        self._deaf_replicas: dict[tuple[int, int], int] = {}
 
     # --- the network -------------------------------------------------------------------------
 
@@ -260,9 +247,10 @@ class Space:
         self, world: World, replica: int, event: CoordinatorEvent, timer: str = ""
     ) -> World:
         """Give one replica an event, and carry out what it asks for."""
-        return self._replica(world, replica, self.events(event), timer)
+        return self.step_replica(world, replica, self.events(event), timer)
 
-    def _replica(self, world: World, replica: int, event: int, timer: str = "") -> World:
+    def step_replica(self, world: World, replica: int, event: int, timer: str = "") -> World:
+        """The same with an event's number."""
         store, states, agents, net, calls, budget = world
         after, sent, asked, _ = self._whole_step(store, replica, states[replica], event, timer)
         if after != states[replica]:
@@ -287,6 +275,10 @@ class Space:
                 waiting.extend(reads)
             known = self._whole_steps[key] = Asked(after, sent, calls, ())
         return known
+
+    def is_deaf(self, replica: int, state: int, event: int) -> bool:
+        """Whether an event changes nothing, and nothing comes of it."""
+        return self._step(replica, state, event, "") == (state, 0, (), ())
 
     def _step(self, replica: int, number: int, event: int, timer: str) -> Asked:
         key = (replica, number, event, timer)
@@ -338,60 +330,7 @@ class Space:
             known = self._spent[key] = self.budgets(evolve(allowed, **spent))
         return known
 
-    # --- every step of a world ---------------------------------------------------------------
-
-    def successors(self, world: World) -> Iterator[tuple[str, World]]:
-        """Every world one step away, with the step's name."""
-        for kind in (
-            self._deliveries,
-            self._agents_alone,
-            self._replicas_alone,
-            self._calls,
-            self._faults,
-        ):
-            yield from kind(world)
-
-    def _deliveries(self, world: World) -> Iterator[tuple[str, World]]:
-        """Every delivery that changes something; what falls on deaf ears is remembered."""
-        _, states, agents, net, _, _ = world
-        for agent, node in enumerate(agents):
-            deaf = self._deaf_agents.get((agent, node), 0)
-            for number, parcel in self.in_network(net & ~deaf):
-                if parcel.to == agent:
-                    given = Input("message", number)
-                    if self.agent_outcomes(agent, node, given) == [(node, 0)]:
-                        deaf |= 1 << number
-                    else:
-                        yield from self._agent(world, agent, node, given)
-                else:
-                    deaf |= 1 << number
-            self._deaf_agents[agent, node] = deaf
-        for replica, state in enumerate(states):
-            if self.reigns_on(world[0], state):
-                yield from self._deliveries_to(world, replica, state)
-
-    def _deliveries_to(
-        self, world: World, replica: int, number: int
-    ) -> Iterator[tuple[str, World]]:
-        state = self.states[number]
-        deaf = self._deaf_replicas.get((replica, number), 0)
-        for parcel_number, parcel in self.in_network(world[3] & ~deaf):
-            message = parcel.message
-            if parcel.to != -1:
-                deaf |= 1 << parcel_number
-                continue
-            assert isinstance(message, Vote | Report)
-            opened = isinstance(message, Report) and message.agent not in state.connected
-            event = self._arrivals.get((parcel_number, opened))
-            if event is None:
-                event = self.events(FromAgent(message=message, opened=opened))
-                self._arrivals[parcel_number, opened] = event
-            if self._step(replica, number, event, "") == (number, 0, (), ()):
-                deaf |= 1 << parcel_number
-            else:
-                after = self._replica(world, replica, event)
-                yield f"deliver {parcel_number} to {replica}", after
-        self._deaf_replicas[replica, number] = deaf
+    # --- who leads -------------------------------------------------------------------------
 
     def reigns_on(self, store: int, state: int) -> bool:
         """Whether a replica leads, and nobody has taken the leader key from it."""
@@ -407,96 +346,3 @@ class Space:
         """Whether somebody else has got the leader key."""
         leader = self.stores[store].items.get(keys.LEADER)
         return leader is not None and leader.create_revision != state.term
-
-    def _agent(
-        self, world: World, agent: int, node: int, given: Input, budget: int | None = None
-    ) -> Iterator[tuple[str, World]]:
-        store, states, agents, net, calls, old = world
-        for after, sent in self.agent_outcomes(agent, node, given):
-            changed = (*agents[:agent], after, *agents[agent + 1 :])
-            spent = old if budget is None else budget
-            yield (
-                f"{given.kind} {given.name or given.number} at {agent}",
-                (store, states, changed, net | sent, calls, spent),
-            )
-
-    def _agents_alone(self, world: World) -> Iterator[tuple[str, World]]:
-        agents, budget = world[2], self.budgets[world[5]]
-        for agent, number in enumerate(agents):
-            node = self.nodes[number]
-            for index in range(len(node.operations)):
-                yield from self._agent(world, agent, number, Input("finish", index))
-            for timer in AGENT_TIMERS:
-                if node.state.timers.armed(timer):
-                    yield from self._agent(world, agent, number, Input("timer", name=timer))
-            if budget.refusals:
-                less = self.less(world[5], "refusals")
-                for index in range(len(node.operations)):
-                    yield from self._agent(world, agent, number, Input("refuse", index), less)
-
-    def _replicas_alone(self, world: World) -> Iterator[tuple[str, World]]:
-        budget = self.budgets[world[5]]
-        for replica, number in enumerate(world[1]):
-            state = self.states[number]
-            superseded = self.is_superseded(world[0], state)
-            for timer in ("store",) if superseded else REPLICA_TIMERS:
-                if state.timers.armed(timer):
-                    yield f"{timer} at {replica}", self.replica_step(world, replica, WAKE, timer)
-            if state.role is Role.LEADING and budget.requests:
-                spent = (*world[:5], self.less(world[5], "requests"))
-                asked = self.replica_step(spent, replica, budget.requests[0])
-                yield f"request at {replica}", asked
-
-    def _calls(self, world: World) -> Iterator[tuple[str, World]]:
-        """The store carries a transaction out and answers; or the answer is lost or late.
-
-        A reply that comes late is one that counts as lost until then: the leader knows nothing in
-        between, so both are the budget's ``lost_replies``.
-        """
-        store, states, agents, net, calls, budget = world
-        for index, number in enumerate(calls):
-            call = self.calls[number]
-            rest = calls[:index] + calls[index + 1 :]
-            name = call.transaction.name
-            if call.silent:
-                unheard = (store, states, agents, net, rest, budget)
-                yield f"silence after {name}", self._unknown(unheard, call)
-                continue
-            after, event = self.carry_out(store, number, agents)
-            done = (after, states, agents, net, rest, budget)
-            if call.orphan:
-                yield f"store carries out {name} at last", done
-                continue
-            yield f"store carries out {name}", self._replica(done, call.replica, event)
-            if self.budgets[budget].lost_replies:
-                less = self.less(budget, "lost_replies")
-                silent = tuple(sorted((*rest, self.calls(evolve(call, silent=True)))))
-                yield f"store carries out {name} unheard", (*done[:4], silent, less)
-                late = tuple(sorted((*rest, self.calls(evolve(call, orphan=True)))))
-                waiting = (store, states, agents, net, late, less)
-                yield f"no reply to {name}", self._unknown(waiting, call)
-
-    def _unknown(self, world: World, call: Call) -> World:
-        event = Transacted(operation=call.operation, result=Unknown(reason="no reply"))
-        return self.replica_step(world, call.replica, event)
-
-    def _faults(self, world: World) -> Iterator[tuple[str, World]]:
-        store, states, agents, net, calls, budget = world
-        allowed = self.budgets[budget]
-        if allowed.elections:
-            replica, less = allowed.elections[0], self.less(budget, "elections")
-            elected, term = self.stores[store].elect(self.replicas[replica].replica)
-            after = (self.stores(elected), states, agents, net, calls, less)
-            yield f"elect {replica}", self.replica_step(after, replica, Elected(term=term))
-        for agent, number in enumerate(agents):
-            node = self.nodes[number]
-            if allowed.agent_crashes:
-                less = self.less(budget, "agent_crashes")
-                yield from self._agent(world, agent, number, Input("restart"), less)
-                for index, operation in enumerate(node.operations):
-                    if isinstance(operation, Activate):
-                        given = Input("flip-and-restart", index)
-                        yield from self._agent(world, agent, number, given, less)
-            if allowed.proxy_restarts:
-                less = self.less(budget, "proxy_restarts")
-                yield from self._agent(world, agent, number, Input("restart", name="proxy"), less)
