@@ -22,8 +22,8 @@ from turnout.protocol.transactions import Range, Snapshot
 from turnout.protocol.wire import unpack_table
 from turnout.runtime.store.contract import Store
 
-_EPOCHS_A_READ = 25
-"""Five ranges each, within the 128 that one read may have."""
+_EPOCHS_A_READ = 20
+"""Six ranges each, within the 128 that one read may have."""
 
 T = TypeVar("T")
 
@@ -93,8 +93,9 @@ class Archive:
 
 
 def _ranges_of(epoch: Epoch) -> tuple[Range, ...]:
-    singles = (keys.intent(epoch), keys.decision(epoch), keys.outcome(epoch), keys.following(epoch))
-    return (*map(Range, singles), Range(_history_of(epoch), prefix=True))
+    records = (keys.intent, keys.decision, keys.outcome, keys.following, keys.released)
+    singles = (Range(key_of(epoch)) for key_of in records)
+    return (*singles, Range(_history_of(epoch), prefix=True))
 
 
 def _history_of(epoch: Epoch) -> str:
@@ -116,7 +117,8 @@ def _story_in(snapshot: Snapshot, epoch: Epoch) -> Story | None:
         intent=intent,
         decision=decision,
         outcome=_record(snapshot, keys.outcome(epoch), Outcome),
-        is_over=snapshot.get(keys.following(epoch)) is None,
+        is_followed=snapshot.get(keys.following(epoch)) is not None,
+        is_released=snapshot.get(keys.released(epoch)) is not None,
         history=tuple(e for e in _history_in(snapshot, epoch) if e.kind != keys.REFUSED),
     )
 

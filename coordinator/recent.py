@@ -14,9 +14,11 @@ from coordinator.story import Story, of_attempt, of_following
 from turnout.protocol import keys
 from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import CoordinatorState, Role
+from turnout.protocol.effects import Operation
 from turnout.protocol.identifiers import Epoch
 from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.records import Outcome, Verdict
+from turnout.protocol.storing import RELEASE
 from turnout.protocol.transactions import Put
 from turnout.protocol.transitions import SwitchPhase
 
@@ -43,7 +45,7 @@ class Recent:
         if before.following is not after.following:
             for epoch in before.following:
                 if epoch not in after.following:
-                    self._followed(before, epoch)
+                    self._followed(before, after, epoch)
 
     def _aborted(self, before: CoordinatorState, after: CoordinatorState) -> None:
         attempt = before.attempt
@@ -52,18 +54,33 @@ class Recent:
         if decision is not None and decision.verdict is Verdict.ABORT:
             outcome = _written(before, attempt.epoch)
             story = of_attempt(attempt)
-            self._keep(evolve(story, decision=decision, outcome=outcome, phase=SwitchPhase.ABORTED))
+            aborted = SwitchPhase.ABORTED
+            self._keep(
+                evolve(story, decision=decision, outcome=outcome, phase=aborted, is_over=True)
+            )
 
-    def _followed(self, before: CoordinatorState, epoch: Epoch) -> None:
+    def _followed(self, before: CoordinatorState, after: CoordinatorState, epoch: Epoch) -> None:
+        """Followed until now: released, or its source is a later switch's business."""
         following = before.following[epoch]
         story = of_following(following)
         outcome = following.outcome or following.writing
-        self._keep(evolve(story, outcome=outcome, phase=SwitchPhase.RELEASED))
+        is_released = _is_released(before, after, epoch)
+        phase = SwitchPhase.RELEASED if is_released else SwitchPhase.RETAINED
+        self._keep(evolve(story, outcome=outcome, phase=phase, is_over=True))
 
     def _keep(self, story: Story) -> None:
         self._stories[story.epoch] = story
         if len(self._stories) > MAX_STORIES:
             self._stories.popitem(last=False)
+
+
+def _is_released(before: CoordinatorState, after: CoordinatorState, epoch: Epoch) -> bool:
+    """Whether it was the release's transaction that was answered, and with success.
+
+    A refused one leaves the switch as it is.
+    """
+    release = Operation(RELEASE, epoch, before.term)
+    return release in before.pending and release not in after.pending
 
 
 def _written(state: CoordinatorState, epoch: Epoch) -> Outcome | None:

@@ -27,6 +27,7 @@ class Story:
         intent: None where a new leader used up a number that had none.
         required: the agents asked; empty where only the store is left to tell.
         yes, no: the votes, while it is known who gave them.
+        is_over: nothing further will become of it.
         moments: further entries of its history: (when, kind, text).
     """
 
@@ -44,6 +45,7 @@ class Story:
     drained: frozenset[AgentId] = frozenset()
     waived: tuple[AgentId, ...] = ()
     moments: tuple[HistoryEntry, ...] = ()
+    is_over: bool = False
 
 
 def in_memory(state: CoordinatorState, epoch: Epoch) -> Story | None:
@@ -92,26 +94,35 @@ def of_records(
     intent: Intent | None,
     decision: Decision | None,
     outcome: Outcome | None,
-    is_over: bool,
+    is_followed: bool,
+    is_released: bool,
     history: tuple[HistoryEntry, ...],
 ) -> Story:
-    """A switch as the store tells it."""
+    """A switch as the store tells it.
+
+    One that is followed no more is over; but only of one that was released may the source be scaled
+    down. A later switch made the others' sources its own business: those stay retained.
+    """
+    phase = _phase(decision, outcome)
+    if phase is SwitchPhase.DRAINING and not is_followed:
+        phase = SwitchPhase.RELEASED if is_released else SwitchPhase.RETAINED
     return Story(
         epoch=epoch,
-        phase=_phase(decision, outcome, is_over=is_over),
+        phase=phase,
         intent=intent,
         accepted_at_ns=decision.accepted_at_ns if decision else None,
         decision=decision,
         outcome=outcome,
         moments=history,
+        is_over=decision is not None and not is_followed,
     )
 
 
-def _phase(decision: Decision | None, outcome: Outcome | None, *, is_over: bool) -> SwitchPhase:
+def _phase(decision: Decision | None, outcome: Outcome | None) -> SwitchPhase:
     if decision is None:
         return SwitchPhase.PREPARING
     if decision.verdict is Verdict.ABORT:
         return SwitchPhase.ABORTED
     if outcome is None:
         return SwitchPhase.COMMITTED
-    return SwitchPhase.RELEASED if is_over else SwitchPhase.DRAINING
+    return SwitchPhase.DRAINING

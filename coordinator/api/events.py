@@ -29,7 +29,6 @@ _REST = 20
 _FRAMES, _BYTES = 64, 8 * 1024 * 1024
 
 UNTIL = ("outcome", "drained", "released")
-_OVER = (SwitchPhase.ABORTED, SwitchPhase.RELEASED)
 
 
 @by_leader
@@ -94,7 +93,7 @@ class _Follower:
 
 def is_reached(story: Story, until: str) -> bool:
     """Whether a switch has come as far as a watcher wants to see it."""
-    if story.phase in _OVER:
+    if story.is_over:
         return True
     if until == "outcome":
         return story.outcome is not None

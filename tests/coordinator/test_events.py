@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import trio
+from attrs import evolve
 
 from tests.coordinator.conftest import Begin
 from tests.coordinator.world import World
+from turnout.protocol.routing import RoutingTable
 from turnout.runtime.http.client import Coordinators
 from turnout.runtime.http.client_errors import RefusedStreamError, StreamBrokenError
 from turnout.runtime.http.events import follow_events
@@ -62,6 +64,36 @@ async def test_watcher_of_a_switch_long_over_is_told_once(begin: Begin) -> None:
     seen = documents(await follow(world, f"/v1/switches/{epoch}/events"))
     assert [one["outcome"] for one in seen] == ["aborted"]
     assert [moment["event"] for moment in seen[0]["timeline"]] == ["accepted", "decided"]
+
+
+async def test_watcher_of_a_switch_whose_source_is_anothers_by_now_hears_of_no_release(
+    begin: Begin,
+) -> None:
+    """Who scales down what is *released* would take away the colour that serves."""
+    world = await begin()
+    epoch = (await world.switch("green")).json()["epoch"]
+    await world.finished(epoch)
+    back = await world.post("/v1/rollbacks", {"service": "checkout"})
+    await world.finished(back.json()["epoch"], "retained")
+    leader = await world.leader()
+    for _ in ("from memory", "from the store"):
+        seen = documents(await follow(world, f"/v1/switches/{epoch}/events?until=released"))
+        assert [(one["phase"], one["outcome"]) for one in seen] == [("retained", "live")]
+        leader.running.replica.context.recent._stories.clear()
+
+
+async def test_watcher_of_a_switch_whose_source_may_be_scaled_down_sees_it_released(
+    begin: Begin,
+) -> None:
+    world = await begin()
+    services = tuple(evolve(s, retain_ms=0) for s in world.table().services)
+    await world.finished((await world.apply(RoutingTable(services=services))).json()["epoch"])
+    epoch = (await world.switch("green")).json()["epoch"]
+    leader = await world.leader()
+    for _ in ("from memory", "from the store"):
+        seen = documents(await follow(world, f"/v1/switches/{epoch}/events"))
+        assert seen[-1]["phase"] == "released"
+        leader.running.replica.context.recent._stories.clear()
 
 
 async def test_watcher_that_comes_back_is_numbered_on(begin: Begin) -> None:
