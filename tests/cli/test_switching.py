@@ -24,7 +24,7 @@ SWITCH = ("switch", "checkout", "--to", "green")
         (live(), 0),
         (live(phase="draining", outcome="partial", laggards=[{"agent": "us-a"}]), 6),
         (switch(phase="aborted", outcome="aborted", reason="eu-a: unhealthy"), 4),
-        (live(phase="released", outcome="rolled_back"), 5),
+        (live(phase="retained", outcome="rolled_back"), 5),
     ],
 )
 def test_exit_code_is_that_of_the_outcome(

@@ -70,13 +70,19 @@ GONE = Refused(
 POINT_OF_NO_RETURN = "point-of-no-return"
 """What ``--override`` must name for a rollback past one."""
 
+OVERRIDABLE = (POINT_OF_NO_RETURN,)
+"""All that ``--override`` may name: any other name is a mistake, and would be believed to count."""
+
+_SHOWN = 60
+"""Characters of a wrong name that are repeated to whoever sent it."""
+
 Answer: TypeAlias = Plan | Noop | Need | Refused
 _Wanted: TypeAlias = tuple[RoutingTable, Colour | None]
 
 
 def plan(state: CoordinatorState, request: Request) -> Answer:
     """Answer whether, and as what, the request may become the next epoch."""
-    malformed = _malformed(request)
+    malformed = malformed_in(request)
     if malformed is not None:
         return malformed
     unknown = _unknown_agents(state.fleet, request)
@@ -107,7 +113,8 @@ def plan(state: CoordinatorState, request: Request) -> Answer:
     return _whom_to_ask(state, request, table, source)
 
 
-def _malformed(request: Request) -> Refused | None:
+def malformed_in(request: Request) -> Refused | None:
+    """What is wrong with a request, whatever the state of the domain."""
     if not request.key.strip() or len(request.key) > MAX_KEY:
         text = f"the idempotency key must have 1 to {MAX_KEY} characters that are not all blank"
         return Refused(code="malformed-request", text=text)
@@ -121,6 +128,11 @@ def _malformed(request: Request) -> Refused | None:
         return Refused(code="malformed-request", text=text)
     if request.allow_stale_count < 0:
         return Refused(code="malformed-request", text="allow_stale: a count is 0 or more")
+    for name in request.override:
+        if name not in OVERRIDABLE:
+            known = ", ".join(OVERRIDABLE)
+            text = f"there is no refusal '{name[:_SHOWN]}' to override; known: {known}"
+            return Refused(code="malformed-request", text=text)
     return None
 
 
@@ -230,8 +242,8 @@ def _rolled_back(state: CoordinatorState, head: Head, request: Request) -> _Want
     undo = request.undo if request.undo is not None else _newest_change(state, head, request)
     if not isinstance(undo, int):
         return undo
-    if not 0 < undo <= head.committed:
-        text = f"epoch {undo} is not committed; the newest committed one is {head.committed}"
+    if not 0 < undo <= head.decided:
+        text = f"there is no epoch {undo}; the newest decided one is {head.decided}"
         return Refused(code="unknown-epoch", text=text)
     needed = _needed_to_undo(state, head, undo)
     if needed is not None:
@@ -289,6 +301,8 @@ def _needed_to_undo(state: CoordinatorState, head: Head, undo: Epoch) -> Need | 
     decision = state.library.get(undo)
     if decision is None:
         return Need(decisions=(undo,))
+    if decision.verdict is Verdict.ABORT:
+        return None  # it changed nothing, whatever its head names
     digests = {head.digest, decision.head.digest, decision.head.base}
     missing = tuple(sorted(d for d in digests if d and d not in state.tables))
     return Need(tables=missing) if missing else None

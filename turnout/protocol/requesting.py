@@ -28,7 +28,7 @@ from turnout.protocol.events import (
 )
 from turnout.protocol.identifiers import Epoch
 from turnout.protocol.limits import MAX_TABLE_BYTES
-from turnout.protocol.planning import GONE, Need, Noop, Plan, plan
+from turnout.protocol.planning import GONE, Need, Noop, Plan, malformed_in, plan
 from turnout.protocol.records import Decision, Kind, Status
 from turnout.protocol.storing import CONFIRM, LOOKUP, is_led_by_us, read
 from turnout.protocol.transactions import Snapshot
@@ -57,6 +57,10 @@ def on_request(turn: Turn, event: CoordinatorEvent) -> None:
 def _on_switch_request(turn: Turn, event: Requested) -> None:
     request, attempt = event.request, turn.state.attempt
     if _answered_by_key(turn, event):
+        return
+    malformed = malformed_in(request)
+    if malformed is not None:
+        turn.ask(Reply(ticket=event.ticket, answer=malformed))
         return
     if attempt is None:
         turn.change(waiting=(*turn.state.waiting, event))
@@ -134,7 +138,10 @@ def _on_abort(turn: Turn, event: AbortRequested) -> None:
         switching.abort(turn, f"{reason}: {event.reason}" if event.reason else reason)
         turn.ask(Reply(ticket=event.ticket, answer=Accepted(epoch=event.epoch)))
     elif event.epoch <= (attempt.epoch if attempt else turn.head.decided):
-        text = f"epoch {event.epoch} is decided: to go back, use `turnout rollback`"
+        what = "is decided: to go back, use `turnout rollback`"
+        if turn.head.committed < event.epoch <= turn.head.decided:
+            what = "is aborted already"
+        text = f"epoch {event.epoch} {what}"
         turn.ask(Reply(ticket=event.ticket, answer=Refused(code="already-decided", text=text)))
     else:
         text = f"epoch {event.epoch} is not in progress"

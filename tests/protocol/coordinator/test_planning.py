@@ -289,10 +289,29 @@ def test_rollback_of_an_aborted_epoch_is_refused() -> None:
     assert code(bench, rollback(undo=2)) == "already-undone"
 
 
+def test_rollback_of_an_epoch_that_was_aborted_since_the_last_commit_says_so() -> None:
+    bench = switched()
+    bench.ask(switch("k3", Colour.BLUE))
+    bench.wait(6 * 10**9)
+    assert bench.decision(3).verdict == "abort"
+    answer = plan(bench.state, rollback(undo=3))
+    assert isinstance(answer, Refused)
+    assert (answer.code, "epoch 3 was aborted" in answer.text) == ("already-undone", True)
+    assert code(bench, rollback(undo=4)) == "unknown-epoch"
+
+
+def test_name_that_overrides_nothing_is_refused_even_where_there_is_nothing_to_do() -> None:
+    bench = settled()
+    for request in (switch(to=Colour.BLUE), switch(), rollback()):
+        answer = plan(bench.state, evolve(request, override=("freeze",)))
+        assert isinstance(answer, Refused)
+        assert answer.code == "malformed-request"
+        assert answer.text == "there is no refusal 'freeze' to override; known: point-of-no-return"
+
+
 def test_rollback_past_a_point_of_no_return_is_refused_unless_overridden_by_name() -> None:
     bench = switched(point_of_no_return="the schema is migrated")
     assert code(bench, rollback()) == "point-of-no-return"
-    assert code(bench, rollback(override=("something",))) == "point-of-no-return"
     answer = plan(bench.state, rollback(override=("point-of-no-return",)))
     assert isinstance(answer, Plan)
 

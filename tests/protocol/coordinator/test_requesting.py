@@ -171,6 +171,15 @@ def test_rollback_of_an_undecided_switch_aborts_it_and_its_key_finds_that() -> N
     assert keys.request("back") in bench.store.items
 
 
+def test_malformed_rollback_of_an_undecided_switch_is_refused_and_aborts_nothing() -> None:
+    bench = settled()
+    bench.ask(switch())
+    for malformed in (rollback(" "), rollback(override=("freeze",))):
+        assert code(bench.ask(malformed)) == "malformed-request"
+    assert bench.state.attempt is not None
+    assert bench.state.attempt.deciding is None
+
+
 def test_rollback_sent_again_while_it_waits_gets_the_same_answer() -> None:
     bench = settled()
     bench.hold = ("decide",)
