@@ -12,6 +12,7 @@ from turnout.protocol.messages import Report
 from turnout.protocol.records import Activation, Kind, Mode, Verdict
 from turnout.protocol.routing import Colour
 from turnout.protocol.transitions import SwitchPhase
+from turnout.protocol.wording import counted
 
 Moment: TypeAlias = tuple[int, str, str]
 """When (nanoseconds of a leader's clock), what, and in which words."""
@@ -180,16 +181,17 @@ def _moments(story: Story) -> list[Moment]:
 
     if story.intent is not None:
         add(story.intent.requested_at_ns, "requested", f"by {story.intent.request.actor or '?'}")
-    add(story.accepted_at_ns, "accepted", f"{len(story.required)} agents asked")
+    add(story.accepted_at_ns, "accepted", f"{counted(len(story.required), 'agent')} asked")
     if story.decision is not None:
         text = f"{story.decision.verdict}: {story.decision.reason}"
         add(story.decision.decided_at_ns, "decided", text)
     flips = [f.flipped_at_ns for f in story.live.values() if f.flipped_at_ns is not None]
-    add(min(flips, default=None), "first-flip", f"{len(flips)} agents flipped")
-    add(max(flips, default=None), "last-flip", f"{len(flips)} agents flipped")
+    flipped = f"{counted(len(flips), 'agent')} flipped"
+    add(min(flips, default=None), "first-flip", flipped)
+    add(max(flips, default=None), "last-flip", flipped)
     lives = [f.live_at_ns for f in story.live.values()]
     if lives and len(story.live) >= len(story.required):
-        add(max(lives), "live", f"{len(lives)} agents live")
+        add(max(lives), "live", f"{counted(len(lives), 'agent')} live")
     started_ns, outcome = story.accepted_at_ns, story.outcome
     if outcome is not None and outcome.known_ns is not None and started_ns is not None:
         text = f"{outcome.outcome}: {outcome.reason}".removesuffix(": ")

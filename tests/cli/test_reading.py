@@ -105,17 +105,18 @@ def test_services_are_listed(run: Run, domain: FakeCoordinator) -> None:
 def test_history_is_listed_and_says_how_to_go_on(run: Run, fake: FakeCoordinator) -> None:
     entry = {
         "epoch": 7,
-        "kind": "accepted",
+        "kind": "exclude-1234",
         "at": "2026-01-31T09:05:07.000000Z",
         "actor": "ada",
         "replica": "c0",
-        "text": "switch checkout",
+        "text": "excluded us",
         "reason": "release",
         "comment": "4.2",
     }
     fake.answer("GET", "/v1/history", {"entries": [entry], "before": 7})
     result = run("history", "--limit", "1", at=fake)
     assert "release: 4.2" in result.stdout
+    assert "  exclude  " in result.stdout
     assert "turnout history --before 7" in result.stderr
     assert fake.seen[0].target == "/v1/history?limit=1"
 

@@ -12,6 +12,7 @@ from turnout.cli.api_client import Api
 from turnout.cli.options import target_of, target_options
 from turnout.cli.running import ask
 from turnout.cli.terminal import say, show, show_json
+from turnout.protocol.keys import plain_kind
 
 Json = Mapping[str, Any]
 
@@ -42,7 +43,7 @@ def _row(entry: Json) -> tuple[str, ...]:
     return (
         render.date_time(entry["at"]),
         str(entry["epoch"] or "-"),
-        entry["kind"],
+        plain_kind(entry["kind"]),
         entry["actor"] or entry["replica"],
         reason,
         entry["text"],

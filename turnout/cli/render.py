@@ -9,6 +9,7 @@ from rich.text import Text
 
 from turnout.cli.listing import Listing, Row
 from turnout.cli.switch_view import AgentView, SwitchView
+from turnout.protocol.keys import plain_kind
 from turnout.protocol.records import OutcomeKind
 
 GOOD, BAD, WAITING, QUIET = "green", "bold red", "yellow", "dim"
@@ -24,11 +25,6 @@ _OUTCOME_STYLE = {
 def table(*headings: str, rows: Iterable[Row] = ()) -> Listing:
     """A plain table: headings, no lines; columns without a word are left out."""
     return Listing(headings, rows)
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: "1 agent", "3 agents"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def colour(name: str | None) -> Text:
@@ -152,7 +148,7 @@ def laggards(switch: SwitchView) -> Listing:
 
 def timeline(switch: SwitchView) -> Listing:
     """What happened when; for a switch of which no coordinator remembers more."""
-    rows = [(date_time(one.at), one.event, one.text) for one in switch.timeline]
+    rows = [(date_time(one.at), plain_kind(one.event), one.text) for one in switch.timeline]
     return table("WHEN", "WHAT", "TEXT", rows=rows)
 
 

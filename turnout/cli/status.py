@@ -21,6 +21,7 @@ from turnout.cli.running import ask
 from turnout.cli.services import NO_SERVICES, services_table
 from turnout.cli.suggestions import suggestion
 from turnout.cli.terminal import show, show_json, stdout
+from turnout.protocol.wording import counted
 from turnout.runtime.problems import ExitCode
 
 Json = Mapping[str, Any]
@@ -139,7 +140,7 @@ def _notes(document: Json) -> Iterator[Text]:
         if counts.get(name)
     ]
     all_well = counts.get("enrolled", 0) == counts.get("good", 0) == counts.get("connected", 0)
-    text = render.count(counts.get("enrolled", 0), "agent")
+    text = counted(counts.get("enrolled", 0), "agent")
     if shown:
         text += f": {', '.join(shown)}"
     yield Text(text, style=render.GOOD if all_well else render.WAITING)

@@ -19,6 +19,7 @@ from turnout.dev.fleet import Fleet, FleetError
 from turnout.dev.forwarder import AgentLink
 from turnout.dev.plan import COLOURS, FleetPlan, RegionPlan
 from turnout.dev.programs import TURNOUT, Program
+from turnout.protocol.wording import counted
 from turnout.runtime.etcd_server import EtcdCluster
 
 _POLL_S = 0.05
@@ -49,13 +50,13 @@ async def running_fleet(plan: FleetPlan, say: Callable[[str], None]) -> AsyncIte
 
 async def _start(fleet: Fleet, say: Callable[[str], None]) -> None:
     plan = fleet.plan
-    coordinators = _counted(len(plan.coordinator_ports), "coordinator")
-    say(f"starting etcd ({_counted(plan.etcd_members, 'member')}) and {coordinators} ...")
+    coordinators = counted(len(plan.coordinator_ports), "coordinator")
+    say(f"starting etcd ({counted(plan.etcd_members, 'member')}) and {coordinators} ...")
     fleet.etcd.start()
     _start_backends(fleet)
     await fleet.etcd.ready()
     domain_key = await _start_coordinators(fleet)
-    regions = _counted(len(plan.regions), "region")
+    regions = counted(len(plan.regions), "region")
     say(f"starting {regions} (agent, Envoy, blue and green backends) ...")
     await _until(fleet, lambda: _has_leader(fleet))
     async with trio.open_nursery() as nursery:
@@ -153,10 +154,6 @@ def _folder(plan: FleetPlan, name: str) -> Path:
     folder = plan.folder / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _too_slow(fleet: Fleet) -> str:

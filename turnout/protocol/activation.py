@@ -37,6 +37,7 @@ from turnout.protocol.limits import (
 )
 from turnout.protocol.messages import Receipt
 from turnout.protocol.records import Activation, Mode
+from turnout.protocol.wording import counted
 
 FAULT_CHECKS = 3
 """Exchanges that must agree with the first one after a fault before a bound is stated again: at one
@@ -264,7 +265,7 @@ def plan_activation(
         time_ns=ClockNs(now.clock_ns + g_ns),
         g_ns=g_ns,
         bound_ns=widest,
-        reason=f"{_agents(above)} a clock bound above max_clock_bound, "
+        reason=f"{_have(above)} a clock bound above max_clock_bound, "
         f"{timing.max_clock_bound_ns / MS:g} ms"
         if above
         else "",
@@ -290,7 +291,7 @@ def _why_immediate(votes: tuple[tuple[int | None, int | None], ...], timing: Tim
         return "nobody voted"
     unknown = sum(min(-1 if value is None else value for value in vote) < 0 for vote in votes)
     if unknown:
-        return f"{_agents(unknown)} no clock bound"
+        return f"{_have(unknown)} no clock bound"
     farthest = max(trip or 0 for trip, _ in votes)
     if farthest > timing.max_round_trip_ns:
         return (
@@ -303,5 +304,5 @@ def _why_immediate(votes: tuple[tuple[int | None, int | None], ...], timing: Tim
     return ""
 
 
-def _agents(count: int) -> str:
-    return "1 agent has" if count == 1 else f"{count} agents have"
+def _have(count: int) -> str:
+    return f"{counted(count, 'agent')} {'has' if count == 1 else 'have'}"

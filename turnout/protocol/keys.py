@@ -85,3 +85,8 @@ def refusal(epoch: Epoch, term: Term, number: int) -> str:
 def history(epoch: Epoch, kind: str) -> str:
     """Key of a history entry; ``kind`` is unique within its epoch."""
     return f"{HISTORY}{_number(epoch)}/{kind}"
+
+
+def plain_kind(kind: str) -> str:
+    """A history entry's kind as people know it, without what makes it unique within its epoch."""
+    return kind.partition("-")[0]

@@ -27,6 +27,7 @@ from turnout.protocol.routing import (
     inconsistencies,
 )
 from turnout.protocol.wire import pack_table
+from turnout.protocol.wording import counted
 
 
 @frozen(kw_only=True)
@@ -374,8 +375,9 @@ def _whom_to_ask(
     if len(unnamed) > request.allow_stale_count:
         reasons = "; ".join(f"{a} ({fleet.standing[a].reason})" for a in unnamed)
         text = (
-            f"{len(unnamed)} agents are stale: {reasons}. Wait until they have caught up, "
-            "exclude their region, or pass them over with --allow-stale"
+            f"{counted(len(unnamed), 'agent')} {'is' if len(unnamed) == 1 else 'are'} stale: "
+            f"{reasons}. Wait until all have caught up, exclude their region, or pass them over "
+            "with --allow-stale"
         )
         return Refused(code="stale-agents", text=text, agents=unnamed)
     excluded = set(fleet.excluded_regions)

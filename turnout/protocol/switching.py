@@ -28,6 +28,7 @@ from turnout.protocol.records import (
     Kind,
     Outcome,
     OutcomeKind,
+    Request,
     RequestRecord,
     RequiredSet,
     SignedTable,
@@ -103,8 +104,7 @@ def send_accept(turn: Turn, attempt: Attempt) -> None:
     intent = attempt.intent
     request = intent.request
     marked = None if attempt.marked is None else standing_record(attempt.marked)
-    what = f"{request.kind} {request.service or 'the whole table'}"
-    entry = history_entry(turn, intent.epoch, "accepted", what, intent=intent)
+    entry = history_entry(turn, intent.epoch, "accepted", _in_words(request), intent=intent)
     transaction = accept(
         turn.reign,
         head=turn.head,
@@ -116,6 +116,13 @@ def send_accept(turn: Turn, attempt: Attempt) -> None:
         history=entry,
     )
     transact(turn, ACCEPT, transaction, intent.epoch)
+
+
+def _in_words(request: Request) -> str:
+    what = f"{request.kind} {request.service or 'the whole table'}"
+    if request.to is not None:
+        what += f" to {request.to}"
+    return what if request.undo is None else f"{what}, undoing epoch {request.undo}"
 
 
 def prepare(turn: Turn) -> None:
@@ -218,7 +225,7 @@ def commit(turn: Turn, attempt: Attempt) -> None:
     absent = tuple(a for a in attempt.required if a not in attempt.yes)
     votes = tuple((v.round_trip_ns, v.bound_ns) for v in attempt.yes.values())
     activation = plan_activation(intent.request.activation, votes, turn.config.timing, turn.now)
-    text = f"commit {intent.digest[:12]}"
+    text = f"table {intent.digest[:12]}"
     decide_now(turn, attempt, Verdict.COMMIT, text, absent=absent, activation=activation)
 
 
