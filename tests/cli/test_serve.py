@@ -38,3 +38,23 @@ def test_serve_logs_json_lines_where_nobody_looks_and_ends_on_sigterm(tmp_path: 
         finally:
             process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("daemon", [("serve",), ("agent", "run")])
+def test_daemon_starts_without_what_only_people_are_shown(
+    daemon: tuple[str, ...], tmp_path: Path
+) -> None:
+    """rich comes along with structlog and httpx, unless it is kept out."""
+    code = (
+        "import sys, turnout.cli.main as command\n"
+        "try:\n    command.main()\n"
+        "finally:\n    print('structlog' in sys.modules, 'rich.text' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *daemon, "--config", tmp_path / "none.toml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "none.toml" in done.stderr
+    assert done.stdout == "True False\n"

@@ -8,6 +8,7 @@ import click
 
 from turnout.cli.examples import WithExamples
 from turnout.cli.exit_codes import CommandError
+from turnout.cli.lazy import not_installed
 from turnout.runtime.problems import ExitCode
 
 
@@ -39,7 +40,8 @@ def run(config: Path, example: bool) -> None:
 
         click.echo(EXAMPLE, nl=False)
         return
-    from edge_agent.daemon import main
+    with not_installed("rich"):
+        from edge_agent.daemon import main
 
     raise click.exceptions.Exit(main(config))
 

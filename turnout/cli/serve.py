@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from turnout.cli.examples import WithExamples
+from turnout.cli.lazy import not_installed
 
 
 @click.command(
@@ -32,6 +33,7 @@ def serve(config: Path, example: bool) -> None:
 
         click.echo(EXAMPLE, nl=False)
         return
-    from coordinator.daemon import main
+    with not_installed("rich"):
+        from coordinator.daemon import main
 
     raise click.exceptions.Exit(main(config))
