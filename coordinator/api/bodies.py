@@ -154,11 +154,12 @@ def structured(plain: object, cls: type[T]) -> T:
 
     An empty text is as good as none where none need be given; a blank one is refused.
     """
-    if isinstance(plain, dict):
-        optional = {one.name for one in attrs.fields(cls) if one.default == ""}
-        plain = {name: v for name, v in plain.items() if v != "" or name not in optional}
+    if not isinstance(plain, dict):
+        raise _invalid([Fault(path="the body", message=f"must be an object, not {shown(plain)}")])
+    optional = {one.name for one in attrs.fields(cls) if one.default == ""}
+    given = {name: v for name, v in plain.items() if v != "" or name not in optional}
     try:
-        return _CONVERTER.structure(plain, cls)
+        return _CONVERTER.structure(given, cls)
     except STRUCTURING_ERRORS as error:
         raise _invalid(list(faults_of(error))) from error
 

@@ -141,12 +141,16 @@ def test_public_key_that_is_none_is_a_usage_error(run: Run, fake: FakeCoordinato
 
 def test_region_is_excluded_with_a_reason_and_included(run: Run, fake: FakeCoordinator) -> None:
     fake.answer("POST", "/v1/exclusions", {"text": "done"})
-    fake.answer("DELETE", "/v1/exclusions/eu", {"text": "done"})
+    for region in ("eu", "us"):
+        fake.answer("DELETE", f"/v1/exclusions/{region}", {"text": "done"})
     assert run("exclude", "eu", at=fake).exit_code == 2
     result = run("exclude", "eu", "--reason", "maintenance", at=fake)
     assert result.exit_code == 0
     assert "turnout include eu" in result.stderr
-    assert run("include", "eu", at=fake).exit_code == 0
+    fake.answer("GET", "/v1/exclusions", {"exclusions": [{"region": "eu", "reason": "works"}]})
+    result = run("include", "eu", at=fake)
+    assert (result.exit_code, "catches up" in result.stderr) == (0, True)
+    assert "was not excluded" in run("include", "us", at=fake).stderr
 
 
 def test_waiver_names_agent_and_reason(run: Run, fake: FakeCoordinator) -> None:

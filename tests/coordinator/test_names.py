@@ -16,8 +16,9 @@ from tests.coordinator.test_refusals import refused
     [
         ({"exclude": ["mars"]}, 422, "unknown-region", "'mars'"),
         ({"allow_stale": ["nobody"]}, 404, "unknown-agent", "nobody"),
+        ({"override": ["freeze"]}, 422, "invalid-field", "point-of-no-return"),
     ],
-    ids=["region", "agent"],
+    ids=["region", "agent", "refusal"],
 )
 async def test_unknown_name_in_a_switch_to_what_is_in_force_is_refused(
     begin: Begin, *, options: dict[str, Any], status: int, code: str, name: str, dry_run: bool

@@ -121,10 +121,13 @@ async def test_table_over_the_limits_is_refused_with_both_limits(begin: Begin) -
         ),
         ({"service": "checkout", "to": "green", "exclude": "eu"}, ["exclude", "must be a list"]),
         ({"service": "checkout", "to": "green", "allow_stale": "all"}, ["allow_stale", "number"]),
-        ({"service": "checkout", "to": "green", "allow_stale": -1}, ["count is 0 or more"]),
+        (
+            {"service": "checkout", "to": "green", "allow_stale": -1},
+            ["count of stale agents is 0 or more"],
+        ),
         ({"service": "checkout", "to": "green", "drain_timeout_s": -5}, ["drain timeout", "-5"]),
         ({"service": "checkout", "to": "green", "reason": "x" * 1001}, ["longer than 1000"]),
-        ([], ["must be a table"]),
+        ([], ["the body must be an object"]),
     ],
 )
 async def test_field_that_cannot_be_is_named_with_what_is_allowed(

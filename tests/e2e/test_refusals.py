@@ -88,6 +88,7 @@ COMMANDS = (
     Typed(("switch", "chekout", "--to", "green"), REFUSED, ("chekout", "checkout")),
     Typed(("switch", SERVICE, "--to", "red"), REFUSED, ("red", "blue", "green")),
     Typed(("switch", SERVICE, "--to", "green", "--exclude", "mars"), REFUSED, ("mars",)),
+    Typed(("switch", SERVICE, "--to", "blue", "--override", "freeze"), REFUSED, ("freeze",)),
     Typed(("rollback", SERVICE), REFUSED, ("first table",)),
     Typed(("rollback", SERVICE, "--undo", "99"), REFUSED, ("99",)),
     Typed(("abort", "99"), REFUSED, ("99",)),

@@ -49,10 +49,13 @@ def include(region: str, reason: str, **params: Any) -> None:
     target = target_of(params)
 
     async def work(api: Api) -> None:
+        known = (await api.get("/v1/exclusions"))["exclusions"]
         reply = await api.delete(f"/v1/exclusions/{segment(region)}", reason=reason or None)
         if target.json:
             show_json(reply.body)
-        else:
+        elif any(one["region"] == region for one in known):
             say(f"{region} is included again and catches up.")
+        else:
+            say(f"{region} was not excluded: nothing to do.")
 
     ask(target, work)

@@ -128,7 +128,7 @@ def malformed_in(request: Request) -> Refused | None:
         text = f"the drain timeout must be 0 to 86400 s, not {drain / 1000:g}"
         return Refused(code="malformed-request", text=text)
     if request.allow_stale_count < 0:
-        return Refused(code="malformed-request", text="allow_stale: a count is 0 or more")
+        return Refused(code="malformed-request", text="a count of stale agents is 0 or more")
     for name in request.override:
         if name not in OVERRIDABLE:
             known = ", ".join(OVERRIDABLE)
