@@ -9,7 +9,7 @@ from coordinator.views.values import Json, instant, milliseconds, seconds
 from turnout.protocol.coordinator_state import CoordinatorState
 from turnout.protocol.identifiers import AgentId
 from turnout.protocol.messages import Report
-from turnout.protocol.records import Activation, Kind, Mode, Verdict
+from turnout.protocol.records import Activation, Kind, Mode, OutcomeKind, Verdict
 from turnout.protocol.routing import Colour
 from turnout.protocol.transitions import SwitchPhase
 from turnout.protocol.wording import counted
@@ -29,7 +29,7 @@ def switch_view(story: Story, state: CoordinatorState, budget_ns: int) -> Json:
         "from": source,
         "to": target,
         "phase": _phase(story.phase),
-        "outcome": outcome.outcome.value if outcome else None,
+        "outcome": _outcome(story),
         "reason": _reason(story),
         "requested": _requested(story),
         "accepted_at": instant(story.accepted_at_ns),
@@ -49,6 +49,14 @@ def switch_view(story: Story, state: CoordinatorState, budget_ns: int) -> Json:
 def _phase(phase: SwitchPhase) -> str:
     """Operators are shown no difference between collecting votes and writing what they come to."""
     return (SwitchPhase.PREPARING if phase is SwitchPhase.DECIDING else phase).value
+
+
+def _outcome(story: Story) -> str | None:
+    """What it came to; a number that a new leader used up has no record of that but the abort."""
+    if story.outcome is not None:
+        return story.outcome.outcome.value
+    is_aborted = story.decision is not None and story.decision.verdict is Verdict.ABORT
+    return OutcomeKind.ABORTED.value if is_aborted else None
 
 
 def _colours(story: Story) -> tuple[str | None, str | None]:

@@ -22,6 +22,17 @@ async def test_leader_that_is_stopped_hands_over_at_once(begin: Begin) -> None:
     await until(lambda: len(successor.state.connected) == len(world.agents))
 
 
+async def test_number_that_a_new_leader_used_up_is_shown_as_aborted(begin: Begin) -> None:
+    """Whoever watches it would else wait for an outcome that nobody writes."""
+    world = await begin(coordinators=2)
+    await (await world.leader()).stop()
+    successor = await world.leader()
+    await until(lambda: successor.state.head is not None and successor.state.head.decided == 2)
+    document = await world.finished(2)
+    assert (document["phase"], document["outcome"]) == ("aborted", "aborted")
+    assert "no intent at takeover" in document["reason"]
+
+
 async def test_leader_killed_before_the_decision_leaves_its_switch_to_the_next(
     begin: Begin,
 ) -> None:
