@@ -331,14 +331,11 @@ def _on_report(turn: Turn, report: Report, *, opened: bool) -> None:
     if opened or report.committed_epoch < turn.head.committed or _in_doubt(turn, report):
         tell_head(turn, agent)
     attempt = turn.state.attempt
-    if attempt is not None and agent in attempt.required:
+    if attempt is not None and attempt.asks(agent):
         _on_report_of_required(turn, attempt, report, opened=opened)
     takeover.burn_if_heard(turn)
     standing.mark_fallen(turn, report)
-    before = turn.state.following
     landing.land(turn, report)
-    if turn.state.following is not before:
-        landing.release_when_drained(turn)
 
 
 def _on_report_of_required(turn: Turn, attempt: Attempt, report: Report, *, opened: bool) -> None:

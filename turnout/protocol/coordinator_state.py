@@ -7,6 +7,7 @@ Nothing here must survive a crash: a new leader reads the store, and agents repo
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left
 
 from attrs import evolve, field, frozen
 
@@ -146,6 +147,16 @@ class Attempt:
     def epoch(self) -> Epoch:
         """The epoch attempted."""
         return self.intent.epoch
+
+    def asks(self, agent: AgentId) -> bool:
+        """Whether the agent is required; found by halving, since it is asked at every message."""
+        place = bisect_left(self.required, agent)
+        return place < len(self.required) and self.required[place] == agent
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether every required agent has answered: counted, since it is asked at every vote."""
+        return len(self.yes) + len(self.no) == len(self.required)
 
     @property
     def silent(self) -> tuple[AgentId, ...]:
@@ -314,7 +325,8 @@ class Turn:
 
     def disarm(self, name: str) -> None:
         """Disarm a deadline."""
-        self.change(timers=self.state.timers.disarm(name))
+        if self.state.timers.armed(name):
+            self.change(timers=self.state.timers.disarm(name))
 
     @property
     def head(self) -> Head:

@@ -5,7 +5,7 @@ Iteration is in the order of first insertion: never by hash, which differs betwe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from typing import TypeVar
 
 K = TypeVar("K")
@@ -35,6 +35,14 @@ class FrozenMap(Mapping[K, V]):
     def __len__(self) -> int:
         return len(self._items)
 
+    def items(self) -> ItemsView[K, V]:
+        """All entries; Mapping's own would look up each key."""
+        return self._items.items()
+
+    def values(self) -> ValuesView[V]:
+        """All values, in the same way."""
+        return self._items.values()
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FrozenMap) and self._items == other._items
 
@@ -52,7 +60,11 @@ class FrozenMap(Mapping[K, V]):
 
     def drop(self, key: K) -> FrozenMap[K, V]:
         """Return the mapping without this key."""
-        return self._with({k: v for k, v in self._items.items() if k != key})
+        if key not in self._items:
+            return self
+        left = self._items.copy()
+        del left[key]
+        return self._with(left)
 
     @staticmethod
     def _with(items: dict[K, V]) -> FrozenMap[K, V]:

@@ -48,7 +48,7 @@ def _admit_vote(vote: Vote, state: CoordinatorState, entry: AgentEntry) -> Suspi
     if vote.term != state.term:
         return Suspicion.TERM
     attempt = state.attempt
-    if attempt is None or vote.agent not in attempt.required:
+    if attempt is None or not attempt.asks(vote.agent):
         return Suspicion.NOT_ASKED
     if (vote.epoch, vote.digest) != (attempt.epoch, attempt.intent.digest):
         return Suspicion.NOT_ASKED

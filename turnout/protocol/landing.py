@@ -84,7 +84,7 @@ def follow(turn: Turn, following: Following) -> None:
     if following.outcome is None:
         turn.arm(LIVE_TIMER, _live_delay_ns(turn, following))
     for agent in turn.state.connected:
-        land(turn, turn.state.reports[agent])
+        _take_in(turn, turn.state.reports[agent])
     conclude(turn)
 
 
@@ -112,16 +112,28 @@ def _accepted_at(following: Following) -> ClockNs:
 
 
 def land(turn: Turn, report: Report) -> None:
-    """Take over what an agent says about the committed epochs that are still followed."""
-    for following in tuple(turn.state.following.values()):
+    """Act on what an agent says about the committed epochs that are still followed."""
+    changed = _take_in(turn, report)
+    conclude(turn)
+    if any(following.outcome is not None for following in changed):
+        release_when_drained(turn)
+
+
+def _take_in(turn: Turn, report: Report) -> list[Following]:
+    """Note what an agent says about them; returns those of which it says something new."""
+    changed = []
+    for following in turn.state.following.values():
         updated = _landed(following, report)
         if updated is not following:  # most reports say what is known already
-            turn.change(following=turn.state.following.put(following.epoch, updated))
-    conclude(turn)
+            changed.append(updated)
+    for updated in changed:
+        turn.change(following=turn.state.following.put(updated.epoch, updated))
+    return changed
 
 
 def _landed(following: Following, report: Report) -> Following:
     agent, epoch = report.agent, following.epoch
+    changes: dict[str, object] = {}
     if report.active.epoch == epoch and report.live_at_ns is not None:
         if agent not in following.live:
             landed = Landed(
@@ -130,16 +142,13 @@ def _landed(following: Following, report: Report) -> Following:
                 bound_ns=report.bound_ns,
                 late=report.late,
             )
-            following = evolve(
-                following,
-                live=following.live.put(agent, landed),
-                diverged=following.diverged.drop(agent),
-            )
+            changes["live"] = following.live.put(agent, landed)
+            changes["diverged"] = following.diverged.drop(agent)
     elif report.progress is Progress.DIVERGED and report.committed_epoch == epoch:
-        following = evolve(following, diverged=following.diverged.put(agent, report.reason))
+        changes["diverged"] = following.diverged.put(agent, report.reason)
     if agent not in following.drained and _drain_ended(following, report):
-        following = evolve(following, drained=following.drained.put(agent, True))
-    return following
+        changes["drained"] = following.drained.put(agent, True)
+    return evolve(following, **changes) if changes else following  # type: ignore[arg-type]
 
 
 def _drain_ended(following: Following, report: Report) -> bool:

@@ -170,7 +170,7 @@ def count(turn: Turn, vote: Vote) -> None:
 def lose_promise(turn: Turn, agent: AgentId, reason: str) -> None:
     """An agent can no longer keep its yes (H23, S3): a leader that has not decided aborts."""
     attempt = turn.state.attempt
-    if attempt is None or agent not in attempt.required or attempt.deciding is not None:
+    if attempt is None or not attempt.asks(agent) or attempt.deciding is not None:
         return
     if attempt.intent.request.kind is not Kind.ROLLBACK:
         abort(turn, f"{agent}: {reason}")
@@ -199,7 +199,7 @@ def consider(turn: Turn) -> None:
         _consider_rollback(turn, attempt)
     elif attempt.no:
         abort(turn, _refusals(attempt))
-    elif not attempt.silent:
+    elif attempt.is_answered:
         commit(turn, attempt)
     elif attempt.overdue:
         abort(turn, f"no vote in time from {', '.join(attempt.silent)}")
@@ -207,9 +207,9 @@ def consider(turn: Turn) -> None:
 
 def _consider_rollback(turn: Turn, attempt: Attempt) -> None:
     """Nobody vetoes it (P5): after T_undo one yes is enough, and until T_prep one is waited for."""
-    if attempt.yes and (attempt.overdue or not attempt.silent):
+    if attempt.yes and (attempt.overdue or attempt.is_answered):
         commit(turn, attempt)
-    elif not attempt.silent:
+    elif attempt.is_answered:
         abort(turn, f"every agent refused the rollback: {_refusals(attempt)}")
     elif not turn.state.timers.armed(PREPARE_TIMER):
         abort(turn, "no agent said yes to the rollback")
