@@ -98,8 +98,14 @@ class Host(Generic[State, Event, Effect]):
         self.state = state
 
     async def tell(self, event: Event) -> None:
-        """Queue an event; waits while the queue is full, which holds back whoever is too fast."""
-        await self._sender.send(event)
+        """Queue an event; waits while the queue is full, which holds back whoever is too fast.
+
+        While there is room it does not even let others run: a leader hears a thousand agents.
+        """
+        try:
+            self._sender.send_nowait(event)
+        except trio.WouldBlock:
+            await self._sender.send(event)
 
     def tell_nowait(self, event: Event) -> None:
         """Queue an event. Raises trio.WouldBlock while the queue is full."""

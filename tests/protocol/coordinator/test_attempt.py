@@ -10,18 +10,21 @@ from tests.protocol.coordinator.bench import settled, switch
 from turnout.protocol.coordinator_state import Attempt
 from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import AgentId
+from turnout.protocol.messages import Vote
 
 agents = st.sets(st.text("abc", max_size=3).map(AgentId))
 
 
-def begun() -> Attempt:
+def begun() -> tuple[Attempt, Vote]:
+    """An attempt, and a vote on it."""
     bench = settled()
     bench.ask(switch())
+    bench.vote("a0")
     assert bench.state.attempt is not None
-    return bench.state.attempt
+    return bench.state.attempt, bench.state.attempt.yes[AgentId("a0")]
 
 
-BEGUN = begun()
+BEGUN, VOTE = begun()
 
 
 @given(agents, agents)
@@ -41,7 +44,7 @@ def test_attempt_is_answered_when_nobody_is_silent(
     attempt = evolve(
         BEGUN,
         required=tuple(sorted(required)),
-        yes=FrozenMap({a: True for a, answer in answers.items() if answer == "yes"}),
-        no=FrozenMap({a: True for a, answer in answers.items() if answer == "no"}),
+        yes=FrozenMap({a: VOTE for a, answer in answers.items() if answer == "yes"}),
+        no=FrozenMap({a: VOTE for a, answer in answers.items() if answer == "no"}),
     )
     assert attempt.is_answered == (attempt.silent == ())
