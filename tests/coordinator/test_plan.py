@@ -65,7 +65,12 @@ async def test_dry_run_of_a_table_tells_what_is_new_and_what_goes(begin: Begin) 
     world = await begin()
     checkout = world.table().services[0]
     table = RoutingTable(services=(service("billing", "region-a", "region-b"), checkout))
-    plan = (await world.apply(table, dry_run=True)).json()
+    refusal = (await world.apply(table, dry_run=True)).json()
+    assert (refusal["type"], "search" in refusal["detail"]) == (
+        "urn:turnout:problem:service-removed",
+        True,
+    )
+    plan = (await world.apply(table, dry_run=True, override=["service-removed"])).json()
     assert plan["removed_services"] == ["search"]
     (change,) = plan["regions"][0]["changes"]
     assert (change["service"], change["before"]) == ("billing", None)

@@ -216,6 +216,7 @@ def _answer_undone(turn: Turn, decision: Decision) -> None:
 
 def _fleet_won(turn: Turn, epoch: Epoch, won: Won) -> None:
     standing.changed(turn, won.revision)
+    landing.forget_the_removed(turn)
     landing.release_the_taken_out(turn)
     landing.release_when_drained(turn)
 

@@ -181,7 +181,8 @@ class Following:
     Attributes:
         required: the agents that the intent asked.
         outcome: None until it is written.
-        writing: the outcome on its way to the store; it is computed once.
+        writing: the outcome on its way to the store; it is computed once. ``marking``: the agents
+            that it marks stale.
         live: agents known to be live at this epoch or a later one.
         diverged: agents whose proxy refused it, with its words.
         drained: agents whose drains of this epoch all ended; ``waived``: by an operator's word.
@@ -194,6 +195,7 @@ class Following:
     phase: SwitchPhase = SwitchPhase.COMMITTED
     outcome: Outcome | None = None
     writing: Outcome | None = None
+    marking: tuple[AgentId, ...] = ()
     live: FrozenMap[AgentId, Landed] = FrozenMap()
     diverged: FrozenMap[AgentId, str] = FrozenMap()
     drained: FrozenMap[AgentId, bool] = FrozenMap()

@@ -24,10 +24,16 @@ from turnout.protocol.records import (
     Outcome,
     OutcomeKind,
     Request,
+    StandingEntry,
     Status,
     Verdict,
 )
-from turnout.protocol.routing import OnFailure, RoutingTable, changed_services
+from turnout.protocol.routing import (
+    OnFailure,
+    RoutingTable,
+    changed_services,
+    removed_services,
+)
 from turnout.protocol.standing import is_free
 from turnout.protocol.storing import OUTCOME, RELEASE, transact, under_way, writes_standing
 from turnout.protocol.switching import LEADER_ACTOR, history_entry, without_absent
@@ -256,9 +262,8 @@ def _write_outcome(turn: Turn, following: Following, kind: OutcomeKind, reason: 
     if late:
         if turn.state.attempt is not None or writes_standing(turn):
             return
-        why = f"behind after epoch {following.epoch}"
-        standing = standing_record(turn.state.fleet.marked(late, Status.STALE, why))
-    updated = evolve(following, writing=outcome)
+        standing = standing_record(_marked(turn, following.epoch, late))
+    updated = evolve(following, writing=outcome, marking=late)
     turn.change(following=turn.state.following.put(following.epoch, updated))
     transaction = write_outcome(
         turn.reign,
@@ -275,6 +280,13 @@ def _write_outcome(turn: Turn, following: Following, kind: OutcomeKind, reason: 
         ),
     )
     transact(turn, OUTCOME, transaction, following.epoch)
+
+
+def _marked(
+    turn: Turn, epoch: Epoch, late: tuple[AgentId, ...]
+) -> FrozenMap[AgentId, StandingEntry]:
+    """Standing as an outcome makes it: whom it found late is stale by it."""
+    return turn.state.fleet.marked(late, Status.STALE, f"behind after epoch {epoch}")
 
 
 def _laggard(turn: Turn, following: Following, agent: AgentId) -> Laggard:
@@ -325,11 +337,8 @@ def concluded(turn: Turn, epoch: Epoch, fleet_revision: int) -> None:
     assert following is not None
     assert following.writing is not None
     outcome = following.writing
-    late = tuple(lag.agent for lag in outcome.laggards if lag.agent in following.required)
-    late = tuple(a for a in late if turn.state.fleet.status(a) is Status.GOOD)
-    if late:
-        why = f"behind after epoch {epoch}"
-        marked = turn.state.fleet.marked(late, Status.STALE, why)
+    if following.marking:
+        marked = _marked(turn, epoch, following.marking)
         turn.change(fleet=evolve(turn.state.fleet, standing=marked, revision=fleet_revision))
     inputs = {
         OutcomeKind.LIVE: SwitchInput.ALL_LIVE,
@@ -338,7 +347,7 @@ def concluded(turn: Turn, epoch: Epoch, fleet_revision: int) -> None:
     }
     phase = advance_switch(following.phase, inputs[outcome.outcome])
     over = _over_with(turn, epoch, outcome.outcome)
-    following = evolve(following, outcome=outcome, writing=None, phase=phase)
+    following = evolve(following, outcome=outcome, writing=None, marking=(), phase=phase)
     turn.change(following=turn.state.following.put(epoch, following))
     for old in over:
         turn.change(following=turn.state.following.drop(old))
@@ -381,9 +390,9 @@ def _may_roll_back(turn: Turn, following: Following) -> bool:
     asked = any(isinstance(e, Requested) and e.request.key == key for e in state.waiting)
     if asked or state.attempt is not None or state.looking_up is not None or key in state.requests:
         return False
-    before, after = state.tables[intent.base], state.tables[intent.digest]
-    changed = changed_services(before.table, after.table)
-    return any(service.on_failure is OnFailure.ROLLBACK for service in changed)
+    before, after = state.tables[intent.base].table, state.tables[intent.digest].table
+    touched = (*changed_services(before, after), *removed_services(before, after))
+    return any(service.on_failure is OnFailure.ROLLBACK for service in touched)
 
 
 def _undo_key(following: Following) -> str:
@@ -449,6 +458,8 @@ def _drain_on(turn: Turn, following: Following) -> None:
         turn.change(following=turn.state.following.put(following.epoch, following))
     if phase is not SwitchPhase.RETAINED or under_way(turn, RELEASE, following.epoch):
         return
+    if _is_draining(turn.state.fleet, following):
+        return  # an agent was enrolled since, and may send to the source
     if not is_free(turn):
         return  # what is under way may want the source; its end comes by here again
     left = release_due_ns(following) - turn.now.clock_ns
@@ -466,6 +477,16 @@ def _drain_on(turn: Turn, following: Following) -> None:
         history=entry,
     )
     transact(turn, RELEASE, transaction, following.epoch)
+
+
+def forget_the_removed(turn: Turn) -> None:
+    """What an agent said that is not enrolled any more says nothing of who has its name next."""
+    agents = turn.state.fleet.agents
+    for following in turn.state.following.values():
+        drained = FrozenMap({a: True for a in following.drained if a in agents})
+        if drained != following.drained:
+            updated = evolve(following, drained=drained)
+            turn.change(following=turn.state.following.put(following.epoch, updated))
 
 
 def _is_draining(fleet: Fleet, following: Following) -> bool:

@@ -25,6 +25,7 @@ from turnout.protocol.routing import (
     Service,
     changed_services,
     inconsistencies,
+    removed_services,
 )
 from turnout.protocol.wire import pack_table
 from turnout.protocol.wording import counted
@@ -71,7 +72,10 @@ GONE = Refused(
 POINT_OF_NO_RETURN = "point-of-no-return"
 """What ``--override`` must name for a rollback past one."""
 
-OVERRIDABLE = (POINT_OF_NO_RETURN,)
+SERVICE_REMOVED = "service-removed"
+"""What ``--override`` must name for a table without a service that is in force."""
+
+OVERRIDABLE = (POINT_OF_NO_RETURN, SERVICE_REMOVED)
 """All that ``--override`` may name: any other name is a mistake, and would be believed to count."""
 
 _SHOWN = 60
@@ -102,6 +106,9 @@ def plan(state: CoordinatorState, request: Request) -> Answer:
     faults = inconsistencies(table)
     if faults:
         return Refused(code="invalid-table", text="; ".join(faults))
+    removing = _removing(head_table(state), request, table)
+    if removing is not None:
+        return removing
     if table.digest == state.head.digest:
         return Noop()
     if table.digest not in state.tables:
@@ -217,6 +224,22 @@ def _applied(state: CoordinatorState, head: Head, request: Request) -> _Wanted |
                 )
                 return Refused(code="no-backends", text=text)
     return merged, None
+
+
+def _removing(
+    current: RoutingTable | None, request: Request, table: RoutingTable
+) -> Refused | None:
+    """A table without a service that is in force: a line forgotten would take it down everywhere."""
+    gone = removed_services(current, table)
+    if not gone or request.kind is not Kind.APPLY or SERVICE_REMOVED in request.override:
+        return None
+    names = ", ".join(service.name for service in gone)
+    text = (
+        f"{counted(len(gone), 'service')} in force {'is' if len(gone) == 1 else 'are'} not in the "
+        f"table: {names}. Every region would answer their users with 404; if that is meant: "
+        f"--override {SERVICE_REMOVED}"
+    )
+    return Refused(code="service-removed", text=text)
 
 
 def _withdrawing(table: RoutingTable) -> Refused | None:

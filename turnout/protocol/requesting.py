@@ -29,7 +29,7 @@ from turnout.protocol.events import (
 from turnout.protocol.identifiers import Epoch
 from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.planning import GONE, Need, Noop, Plan, malformed_in, plan
-from turnout.protocol.records import Decision, Kind, Status
+from turnout.protocol.records import Decision, Kind, Status, Verdict
 from turnout.protocol.storing import CONFIRM, LOOKUP, is_led_by_us, read
 from turnout.protocol.transactions import Snapshot
 from turnout.protocol.wire import unpack_table
@@ -77,6 +77,10 @@ def _on_switch_request(turn: Turn, event: Requested) -> None:
     service = attempt.intent.request.service
     if request.service is not None and service is not None and request.service != service:
         _refuse_busy(turn, event.ticket, attempt.epoch)
+        return
+    if attempt.deciding is not None and attempt.deciding.verdict is Verdict.ABORT:
+        text = f"epoch {attempt.epoch} is being aborted already: {attempt.deciding.reason}"
+        turn.ask(Reply(ticket=event.ticket, answer=Refused(code="already-undone", text=text)))
         return
     turn.change(undo_next=(event,))
     switching.abort(turn, f"rollback requested by {request.actor or 'an operator'}")

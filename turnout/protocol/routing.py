@@ -185,6 +185,11 @@ def changed_services(old: RoutingTable | None, new: RoutingTable) -> tuple[Servi
     return tuple(s for s in new.services if before.get(s.name) != s)
 
 
+def removed_services(old: RoutingTable | None, new: RoutingTable) -> tuple[Service, ...]:
+    """Return the services of ``old`` that ``new`` has no more, by name."""
+    return tuple(s for s in old.services if new.service(s.name) is None) if old else ()
+
+
 def abandoned_colours(
     old: RoutingTable | None, new: RoutingTable
 ) -> tuple[tuple[ServiceName, Colour], ...]:

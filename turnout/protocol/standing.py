@@ -228,10 +228,17 @@ def mark_fallen(turn: Turn, report: Report) -> None:
 
 
 def changed(turn: Turn, revision: int) -> None:
-    """The fleet's change is in the store, at this revision."""
+    """The fleet's change is in the store, at this revision.
+
+    Of an agent that was removed nothing is kept: whoever is enrolled under its name next, with
+    another key, is known by its own reports only.
+    """
     change = turn.state.fleet_change
     assert change is not None
     turn.change(fleet=evolve(change.fleet, revision=revision), fleet_change=None)
+    for agent in [a for a in turn.state.reports if a not in change.fleet.agents]:
+        reports, connected = turn.state.reports.drop(agent), turn.state.connected.drop(agent)
+        turn.change(reports=reports, connected=connected)
     if change.ticket is not None:
         turn.ask(Reply(ticket=change.ticket, answer=Done(text=change.text)))
 

@@ -39,7 +39,7 @@ from turnout.protocol.records import (
     Verdict,
     digest_of_ids,
 )
-from turnout.protocol.routing import abandoned_colours, changed_services
+from turnout.protocol.routing import abandoned_colours, changed_services, removed_services
 from turnout.protocol.signing import signed
 from turnout.protocol.storing import ACCEPT, DECIDE, transact
 from turnout.protocol.telling import tell_prepare
@@ -60,7 +60,10 @@ def start(turn: Turn, event: Requested, plan: Plan) -> None:
         reason = f"not connected when epoch {epoch} was rolled back to"
         marked = turn.state.fleet.marked(plan.unreachable, Status.STALE, reason)
     before = head_table(turn.state)
-    changed = changed_services(before, plan.table)
+    touched = (
+        *changed_services(before, plan.table),
+        *removed_services(before, plan.table),
+    )
     abandoned = abandoned_colours(before, plan.table)
     intent = Intent(
         epoch=epoch,
@@ -80,7 +83,7 @@ def start(turn: Turn, event: Requested, plan: Plan) -> None:
         request=evolve(request, table=None),
         source=plan.source,
         sources=tuple(Source(service=name, colour=colour) for name, colour in abandoned),
-        retain_ms=max((service.retain_ms for service in changed), default=0),
+        retain_ms=max((service.retain_ms for service in touched), default=0),
         requested_at_ns=turn.now.clock_ns,
     )
     name = signed(TableName(digest=plan.table.digest), turn.config.signer)

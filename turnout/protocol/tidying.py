@@ -25,6 +25,7 @@ from turnout.protocol import keys
 from turnout.protocol.clock import MS
 from turnout.protocol.coordinator_state import CoordinatorState, Turn
 from turnout.protocol.effects import Operation, Transact
+from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import Digest, Epoch
 from turnout.protocol.limits import (
     KEPT_NS,
@@ -89,6 +90,7 @@ def listed(turn: Turn, snapshot: Snapshot) -> None:
     past = _past(turn)
     if not past.known:
         return
+    _forget(turn, past, snapshot)
     unused = (*_unused_tables(turn.state, past, snapshot), *_old_keys(turn.state, past, snapshot))
     if unused:
         transaction = collect_garbage(
@@ -99,6 +101,23 @@ def listed(turn: Turn, snapshot: Snapshot) -> None:
         )
         operation = Operation(COLLECT, turn.head.decided, turn.state.term)
         turn.ask(Transact(operation=operation, transaction=transaction))
+
+
+def _forget(turn: Turn, past: _Past, snapshot: Snapshot) -> None:
+    """Keep in memory no decision from before ``past``, and no key that the store has no more."""
+    state = turn.state
+    stored = {item.key.removeprefix(keys.REQUESTS) for item in snapshot.below(keys.REQUESTS)}
+    library = {
+        epoch: decision
+        for epoch, decision in state.library.items()
+        if epoch >= past.end or epoch in state.following
+    }
+    requests = {
+        key: record
+        for key, record in state.requests.items()
+        if key in stored or record.epoch > past.end
+    }
+    turn.change(library=FrozenMap(library), requests=FrozenMap(requests))
 
 
 def _is_idle(turn: Turn) -> bool:

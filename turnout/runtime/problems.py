@@ -151,6 +151,7 @@ ALREADY_UNDONE = _row("already-undone", 409, ExitCode.REFUSED, "The switch is un
 NOTHING_TO_UNDO = _row("nothing-to-undo", 409, ExitCode.REFUSED, "There is nothing to undo")
 ALREADY_DECIDED = _row("already-decided", 409, ExitCode.REFUSED, "The switch is decided already")
 SERVICE_CHANGED_SINCE = _row("service-changed-since", 409, ExitCode.REFUSED, "The service changed since that epoch")
+SERVICE_REMOVED = _row("service-removed", 409, ExitCode.REFUSED, "A service in force is not in the table")
 POINT_OF_NO_RETURN = _row("point-of-no-return", 409, ExitCode.REFUSED, "The switch was declared final")
 CONFLICT = _row("conflict", 409, ExitCode.REFUSED, "Something else changed at the same moment")
 AGENT_EXISTS = _row("agent-exists", 409, ExitCode.REFUSED, "The agent is enrolled already")

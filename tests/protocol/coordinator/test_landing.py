@@ -9,6 +9,7 @@ from tests.protocol.coordinator.bench import (
     FIRST,
     Bench,
     apply,
+    enrolled,
     next_leader,
     of,
     reconnect,
@@ -19,18 +20,20 @@ from tests.protocol.coordinator.bench import (
     switched,
     told,
 )
+from tests.protocol.nodes import agent_key
 from turnout.protocol import keys
 from turnout.protocol.clock import SECOND
-from turnout.protocol.effects import Done, Transact
+from turnout.protocol.effects import Accepted, Done, Transact
 from turnout.protocol.events import (
     AgentGone,
+    EnrolRequested,
     ExcludeRequested,
     RemoveRequested,
     WaiveRequested,
 )
-from turnout.protocol.identifiers import AgentId, Epoch, Region
+from turnout.protocol.identifiers import AgentId, Epoch, Region, ServiceName
 from turnout.protocol.messages import DrainStatus, No, Progress, Sync
-from turnout.protocol.records import Mode, OutcomeKind, Prepared, Status
+from turnout.protocol.records import Kind, Mode, OutcomeKind, Prepared, Status
 from turnout.protocol.routing import Colour, OnFailure, RoutingTable
 from turnout.protocol.transactions import Lost
 from turnout.protocol.transitions import SwitchPhase
@@ -368,6 +371,92 @@ def test_release_that_had_won_is_known_after_a_later_epoch_ended_the_switch() ->
     _, result = bench.store.apply(late.transaction, late.operation.term)
     assert not stepped_down(bench.answer(late, result))
     assert late.operation not in bench.state.pending
+
+
+def test_retained_source_is_not_released_while_an_agent_enrolled_since_sends_to_it() -> None:
+    """S9: everybody had drained blue; then an agent comes back that still serves it."""
+    bench = switched()
+    newcomer = AgentId("a9")
+    bench.administer(
+        EnrolRequested(
+            ticket=bench.ticket(),
+            agent=newcomer,
+            region=Region("us"),
+            public_key=agent_key(newcomer).public_key,
+            actor="op",
+        )
+    )
+    bench.hear("a9", 1, opened=True)
+    bench.wait(4000 * SECOND)
+    assert bench.state.following[Epoch(2)].phase is SwitchPhase.RETAINED
+    assert keys.released(Epoch(2)) not in bench.store.items
+    bench.hear("a9", 2)
+    assert keys.released(Epoch(2)) in bench.store.items
+
+
+def test_what_a_removed_agent_drained_says_nothing_of_who_has_its_name_next() -> None:
+    bench = switched()
+    a2, key = AgentId("a2"), agent_key(AgentId("another")).public_key
+    bench.administer(RemoveRequested(ticket=bench.ticket(), agent=a2, actor="op"))
+    bench.administer(
+        EnrolRequested(
+            ticket=bench.ticket(), agent=a2, region=Region("us"), public_key=key, actor="op"
+        )
+    )
+    bench.wait(4000 * SECOND)
+    assert keys.released(Epoch(2)) not in bench.store.items
+
+
+def test_outcome_whose_reply_comes_late_marks_whom_it_marked_and_nobody_else() -> None:
+    """1. A rollback goes over a2's head; its outcome names it. 2. The reply is lost. 3. a2 is live
+    and made good. 4. The reply comes: a2 stays good, and the leader knows the standing's revision.
+    """
+    bench = switched()
+    bench.ask(rollback())
+    bench.vote("a0")
+    bench.vote("a1")
+    bench.wait(3 * SECOND)
+    bench.hold = ("outcome",)
+    bench.hear("a0", 3)
+    bench.hear("a1", 3)
+    bench.hold = ()
+    bench.lose_reply()
+    bench.hear("a2", 3)
+    bench.wait(2 * SECOND)
+    assert kind(bench, 3) is OutcomeKind.PARTIAL
+    assert bench.state.fleet.status(AgentId("a2")) is Status.GOOD
+    assert bench.state.fleet.revision == bench.store.items[keys.STANDING].mod_revision
+    assert bench.ask(switch("again")) == Accepted(epoch=Epoch(4))
+
+
+def two_services() -> Bench:
+    """A leader whose first table has another service, with a retention of its own."""
+    bench = enrolled()
+    (service,) = FIRST.services
+    cart = evolve(service, name=ServiceName("cart"), hosts=("cart.example",), retain_ms=7000)
+    bench.ask(apply("first", FIRST.with_service(cart)))
+    bench.all_say_yes()
+    bench.all_live(1)
+    bench.ask(apply("without", FIRST, override=("service-removed",)))
+    bench.all_say_yes()
+    return bench
+
+
+def test_service_that_was_taken_away_is_retained_as_it_asked() -> None:
+    bench = two_services()
+    bench.all_live(2)
+    bench.wait(6 * SECOND)
+    assert keys.released(Epoch(2)) not in bench.store.items
+    bench.wait(2 * SECOND)
+    assert keys.released(Epoch(2)) in bench.store.items
+
+
+def test_refused_flip_to_a_table_without_a_service_rolls_back() -> None:
+    bench = two_services()
+    diverge(bench, "a0", 2)
+    attempt = bench.state.attempt
+    assert attempt is not None
+    assert attempt.intent.request.kind is Kind.ROLLBACK
 
 
 def test_takeover_after_many_switches_back_and_forth_takes_up_the_newest_only() -> None:

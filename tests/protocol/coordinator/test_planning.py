@@ -230,9 +230,19 @@ def test_rollback_of_a_service_nobody_ever_changed_is_refused() -> None:
     assert code(two_services(), rollback(service=ServiceName("payments"))) == "unknown-service"
 
 
+def test_table_without_a_service_in_force_is_refused_unless_that_is_meant() -> None:
+    bench = two_services()
+    answer = plan(bench.state, apply("less", GREEN))
+    assert isinstance(answer, Refused)
+    assert answer.code == "service-removed"
+    assert "search" in answer.text
+    assert "--override service-removed" in answer.text
+    assert isinstance(plan(bench.state, apply("less", GREEN, override=("service-removed",))), Plan)
+
+
 def test_rollback_of_a_service_taken_away_brings_it_back() -> None:
     bench = two_services()
-    bench.ask(apply("less", GREEN))
+    bench.ask(apply("less", GREEN, override=("service-removed",)))
     bench.all_say_yes()
     bench.all_live(4)
     answer = plan(bench.state, rollback(service=ServiceName("search")))
@@ -306,7 +316,9 @@ def test_name_that_overrides_nothing_is_refused_even_where_there_is_nothing_to_d
         answer = plan(bench.state, evolve(request, override=("freeze",)))
         assert isinstance(answer, Refused)
         assert answer.code == "malformed-request"
-        assert answer.text == "there is no refusal 'freeze' to override; known: point-of-no-return"
+        assert answer.text == (
+            "there is no refusal 'freeze' to override; known: point-of-no-return, service-removed"
+        )
 
 
 def test_rollback_past_a_point_of_no_return_is_refused_unless_overridden_by_name() -> None:

@@ -20,6 +20,7 @@ from turnout.protocol.clock import SECOND
 from turnout.protocol.effects import Accepted, Read, Refused, Reply, Transact
 from turnout.protocol.events import AbortRequested, RemoveRequested, Requested
 from turnout.protocol.identifiers import AgentId, Epoch, ReplicaId, ServiceName
+from turnout.protocol.messages import No
 from turnout.protocol.records import Request, Verdict
 from turnout.protocol.routing import Colour
 from turnout.protocol.transactions import Delete, Put, Transaction
@@ -190,6 +191,21 @@ def test_rollback_sent_again_while_it_waits_gets_the_same_answer() -> None:
     assert code(bench.ask(rollback("another"))) == "switch-in-progress"
     replies = of(bench.release(), Reply)
     assert [r.answer for r in replies] == [Accepted(epoch=Epoch(2))] * 2
+
+
+def test_rollback_of_a_switch_that_is_being_aborted_is_refused_since_its_key_would_be_nowhere() -> (
+    None
+):
+    """H20: answered 202 and forgotten, the same key would undo an older switch at the next leader."""
+    bench = settled()
+    bench.ask(switch())
+    bench.hold = ("decide",)
+    bench.vote("a0", No.REFUSED)
+    answer = bench.ask(rollback("too late"))
+    assert isinstance(answer, Refused)
+    assert (answer.code, "epoch 2 is being aborted" in answer.text) == ("already-undone", True)
+    bench.release()
+    assert keys.request("too late") not in bench.store.items
 
 
 def test_rollback_that_loses_to_the_commit_goes_on_as_the_next_epoch() -> None:

@@ -35,8 +35,10 @@ from turnout.protocol.identifiers import AgentId, Epoch, Region
 from turnout.protocol.limits import MAX_TEXT
 from turnout.protocol.messages import Sync
 from turnout.protocol.records import Status
+from turnout.protocol.routing import Colour
 from turnout.protocol.transactions import Unknown
 
+ANOTHER = agent_key(AgentId("another")).public_key
 KEY = agent_key(AgentId("a3")).public_key
 
 
@@ -263,3 +265,20 @@ def test_answer_to_a_change_of_an_earlier_reign_is_nobodys() -> None:
     effect = bench.held[0]
     bench.elect()
     assert bench.give(Transacted(operation=effect.operation, result=Unknown(reason=""))) == []
+
+
+def test_agent_enrolled_under_the_name_of_a_removed_one_is_good_by_its_own_report_only() -> None:
+    bench = switched()
+    bench.administer(remove(bench, "a2"))
+    bench.administer(enrol(bench, "a2", key=ANOTHER))
+    assert bench.state.fleet.status(AgentId("a2")) is Status.STALE
+    assert bench.state.fleet.agents[AgentId("a2")].journal_id == ""
+
+
+def test_removed_agent_is_told_nothing_any_more() -> None:
+    bench = switched()
+    bench.administer(remove(bench, "a2"))
+    bench.ask(switch("back", Colour.BLUE))
+    effects = [*bench.vote("a0"), *bench.vote("a1"), *bench.wait(2 * SECOND)]
+    assert told(effects, "a0")
+    assert not told(effects, "a2")

@@ -125,6 +125,17 @@ def test_table_and_key_that_nothing_needs_are_deleted_after_retain_and_a_day() -
     assert bench.state.role is Role.LEADING
 
 
+def test_leader_forgets_what_it_will_not_be_asked_for() -> None:
+    bench = commits(81, 82, 83)
+    pass_time(bench)
+    look(bench)
+    assert not bench.state.requests
+    assert list(bench.state.library) == [bench.state.head.committed]  # type: ignore[union-attr]
+    commit(bench, 84)
+    look(bench)
+    assert "apply 84" in bench.state.requests
+
+
 def test_decisions_outcomes_and_history_stay() -> None:
     bench = commits(81, 82, 83)
     kept = [keys.INTENTS, keys.DECISIONS, keys.OUTCOMES, keys.HISTORY]
