@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.protocol.fabric import Fabric
-from tests.protocol.fabric_domains import after_a_power_cut, apply, rollback, switch
+from tests.protocol.fabric_domains import after_a_power_cut, apply, enrol, rollback, switch
 from tests.protocol.fabric_nodes import Edge, Replica
 from tests.protocol.fabric_weather import CALM, Weather
 from tests.protocol.nodes import Disk
@@ -82,7 +82,7 @@ class Step:
 
 
 OPERATORS = ("switch", "switch", "switch", "rollback", "rollback", "undo", "abort", "apply")
-FLEET = ("exclude", "include", "remove", "waive", "new-disk", "refuse", "hang", "obey")
+FLEET = ("exclude", "include", "remove", "enrol", "waive", "new-disk", "refuse", "hang", "obey")
 AGENT_FAULTS = (
     "reboot", "doom-agent", "die-at-flip", "proxy-restart", "cut", "cut-up", "heal", "clock",
     "busy", "quiet",
@@ -213,10 +213,12 @@ def _change_fleet(fabric: Fabric, step: Step, edge: Edge) -> None:
         case "include":
             include(fabric, region)
         case "remove":
-            if step.number == 0:
+            if step.number < 2:
                 fabric.ask(
                     "remove a2", lambda t: RemoveRequested(ticket=t, agent=AgentId("a2"), actor="")
                 )
+        case "enrol":
+            enrol(fabric, AgentId("a2"))
         case "waive":
             fabric.ask(
                 "waive",

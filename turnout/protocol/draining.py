@@ -13,7 +13,7 @@ from turnout.protocol.clock import MS
 from turnout.protocol.effects import CloseSource, StopDrain, WatchDrain
 from turnout.protocol.events import InFlight
 from turnout.protocol.participant_state import Drain, ParticipantState, Turn
-from turnout.protocol.records import Active
+from turnout.protocol.records import Active, Draining
 from turnout.protocol.routing import AfterDrain, RoutingTable, Service, abandoned_colours
 
 EMPTY, TIMEOUT, CLOSED = "empty", "timeout", "closed"
@@ -43,6 +43,37 @@ def begin_drains(turn: Turn, before: RoutingTable | None, flipped: Active) -> No
     again = {(drain.service, drain.colour) for drain in begun}
     kept = [d for d in turn.state.drains if (d.service, d.colour) not in again]
     turn.change(drains=(*kept, *begun))
+
+
+def unfinished_drains(turn: Turn, active: Active) -> tuple[Draining, ...]:
+    """What is still to be drained once this is active, as it is written to the journal."""
+    table = turn.state.table(active.digest)
+    return tuple(
+        Draining(
+            epoch=drain.epoch,
+            service=drain.service,
+            colour=drain.colour,
+            close=drain.close,
+            left_ms=_left_ns(turn, drain) // MS,
+        )
+        for drain in turn.state.drains
+        if not drain.ended and not _sends_to(table, drain)
+    )
+
+
+def begin_drains_anew(turn: Turn) -> None:
+    """After a restart: those of the journal, paused until they are reviewed."""
+    drains = (
+        Drain(
+            epoch=one.epoch,
+            service=one.service,
+            colour=one.colour,
+            close=one.close,
+            left_ns=one.left_ms * MS,
+        )
+        for one in turn.state.record.draining
+    )
+    turn.change(drains=tuple(drains))
 
 
 def review_drains(turn: Turn) -> None:
@@ -104,10 +135,17 @@ def _is_wanted(state: ParticipantState, drain: Drain) -> bool:
     return any(_sends_to(state.table(digest), drain) for digest in digests)
 
 
+def _left_ns(turn: Turn, drain: Drain) -> int:
+    """What is left of the time of a drain that has not ended."""
+    if drain.left_ns is not None:
+        return drain.left_ns
+    return max(0, dict(turn.state.timers.due)[drain.timer] - turn.now.monotonic_ns)
+
+
 def _paused(turn: Turn, drain: Drain) -> Drain:
-    deadline = dict(turn.state.timers.due)[drain.timer]
+    left_ns = _left_ns(turn, drain)
     _stop(turn, drain)
-    return evolve(drain, left_ns=max(0, deadline - turn.now.monotonic_ns))
+    return evolve(drain, left_ns=left_ns)
 
 
 def _resumed(turn: Turn, drain: Drain, left_ns: int) -> Drain:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from turnout.protocol.clock import Instant, MonotonicNs
-from turnout.protocol.draining import begin_drains, drain_timed_out, in_flight, review_drains
+from turnout.protocol.draining import begin_drains_anew, drain_timed_out, in_flight, review_drains
 from turnout.protocol.effects import AgentEffect
 from turnout.protocol.events import (
     Activated,
@@ -167,10 +167,9 @@ def _on_booted(turn: Turn, event: Booted) -> None:
     turn.state = ParticipantState(record=record, tables=FrozenMap(tables), serving=serving)
     committed = record.committed
     if committed is not None and committed.active == record.active:
-        before = committed.head.base
-        turn.change(before=before)
-        begin_drains(turn, turn.state.table(before), record.active)
-        review_drains(turn)
+        turn.change(before=committed.head.base)
+    begin_drains_anew(turn)
+    review_drains(turn)
     schedule(turn, Cause.RESTART)
 
 

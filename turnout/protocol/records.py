@@ -428,10 +428,28 @@ class Active:
 
 
 @frozen(kw_only=True)
+class Draining:
+    """A source that an agent's proxy has left, and that was not drained yet when it last flipped.
+
+    Attributes:
+        epoch: whose flip left it.
+        close: what is left when its time is over is closed.
+        left_ms: what was left of its time then.
+    """
+
+    epoch: Epoch
+    service: ServiceName
+    colour: Colour
+    close: bool
+    left_ms: int
+
+
+@frozen(kw_only=True)
 class AgentRecord:
     """All that an agent must remember; the last whole record of its journal is the truth.
 
-    Promise and prepared belong to their incarnation: a higher one starts both empty.
+    Promise and prepared belong to their incarnation: a higher one starts both empty. What drains is
+    written with each flip: one that has ended since is begun again by a restart, and ends at once.
     """
 
     journal_id: str
@@ -440,6 +458,7 @@ class AgentRecord:
     prepared: Prepared | None = None
     committed: Commitment | None = None
     active: Active = Active()
+    draining: tuple[Draining, ...] = ()
 
     @property
     def committed_epoch(self) -> Epoch:

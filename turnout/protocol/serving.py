@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from turnout.protocol.draining import begin_drains
+from turnout.protocol.draining import begin_drains, unfinished_drains
 from turnout.protocol.effects import Activate, ForgetTables, Prove, Stage
 from turnout.protocol.events import Activated, Proven, ProxyRestarted, Refusal
 from turnout.protocol.frozenmap import FrozenMap
@@ -226,7 +226,8 @@ def _journal_flip(turn: Turn) -> None:
         return
     turn.change(before=active.digest)
     begin_drains(turn, state.table(active.digest), serving)
-    journal(turn, None, evolve(state.record, active=serving))
+    draining = unfinished_drains(turn, serving)
+    journal(turn, None, evolve(state.record, active=serving, draining=draining))
 
 
 def _forget_tables(turn: Turn) -> None:

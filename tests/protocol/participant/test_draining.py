@@ -124,14 +124,18 @@ def test_commit_heard_late_stops_the_drain_too_and_the_flip_drops_it_h21() -> No
     assert [drain.colour for drain in bench.state.drains] == [Colour.GREEN]
 
 
-def test_running_drain_is_dropped_when_the_proxy_turns_out_to_serve_its_colour() -> None:
+def test_drain_of_the_journal_is_dropped_when_the_active_table_sends_to_its_colour() -> None:
     bench, _ = flipped()
-    record = settled_record(head_at(8, 8, BLUE, base=GREEN))
-    bench.give(Booted(record=record, tables=(BLUE, GREEN), serving=active(8, BLUE)))
-    assert [drain.colour for drain in bench.state.drains] == [Colour.GREEN]
+    draining = bench.state.record.draining
+    record = evolve(settled_record(head_at(8, 8, BLUE, base=GREEN)), draining=draining)
+    effects = bench.give(Booted(record=record, tables=(BLUE, GREEN), serving=active(8, BLUE)))
+    assert draining
+    assert not bench.state.drains
+    assert of(effects, WatchDrain) == ()
 
 
-def test_drains_of_different_services_overlap() -> None:
+def two_services_left() -> Bench:
+    """An agent that left checkout's blue in epoch 7, and search's in epoch 8."""
     both = RoutingTable(services=(service("checkout", Colour.BLUE), service("search", Colour.BLUE)))
     tables = [both, both.switched("checkout", Colour.GREEN)]
     tables.append(tables[1].switched("search", Colour.GREEN))
@@ -145,6 +149,11 @@ def test_drains_of_different_services_overlap() -> None:
         bench.prepared(prepare(epoch, table, before))
         bench.hear(sync(after))
         bench.activated()
+    return bench
+
+
+def test_drains_of_different_services_overlap() -> None:
+    bench = two_services_left()
     assert [(d.epoch, d.service) for d in bench.state.drains] == [(7, "checkout"), (8, "search")]
     bench.give(InFlight(service=ServiceName("search"), colour=Colour.BLUE, count=0))
     assert [d.ended for d in bench.state.drains] == ["", "empty"]
@@ -164,16 +173,47 @@ def test_service_that_was_removed_drains_by_its_own_rules() -> None:
     assert (drain.service, drain.colour, drain.close) == ("search", Colour.BLUE, True)
 
 
-def test_restarted_agent_begins_the_drains_of_its_active_epoch_anew() -> None:
+def test_restarted_agent_goes_on_with_its_drain() -> None:
     bench, _ = flipped()
     count(bench, 2)
     assert of(bench.reboot(), WatchDrain) == (WATCH_BLUE,)
 
 
-def test_restarted_agent_without_the_table_before_has_nothing_to_drain() -> None:
+def test_restarted_agent_goes_on_with_every_drain_not_only_the_newest_s9() -> None:
+    """A drain that a restart forgot would count as ended, and its source would be scaled down."""
+    bench = two_services_left()
+    before = [(d.epoch, d.service, d.colour, d.close) for d in bench.state.drains]
+    assert [watch.service for watch in of(bench.reboot(), WatchDrain)] == ["checkout", "search"]
+    assert [(d.epoch, d.service, d.colour, d.close) for d in bench.state.drains] == before
+
+
+def test_restarted_agent_drains_for_as_long_as_was_left_when_it_last_flipped() -> None:
+    bench = two_services_left()
+    bench.wait(20 * SECOND)
+    bench.reboot()
+    bench.give(LinkDown())
+    assert drains_of(bench.wait(30 * SECOND - 1)) == []
+    assert len(drains_of(bench.wait(1))) == 2
+
+
+def test_restarted_agent_that_waits_to_flip_goes_on_with_its_drain() -> None:
     bench, _ = flipped()
-    assert of(bench.reboot_without(BLUE), WatchDrain) == ()
-    assert OTHER.digest not in bench.state.tables
+    bench.hear(sync(head_at(8, 8, OTHER, base=GREEN)))
+    assert of(bench.reboot(), WatchDrain) == (WATCH_BLUE,)
+
+
+def test_restarted_agent_needs_no_table_before_to_go_on_with_its_drain() -> None:
+    bench, _ = flipped()
+    assert of(bench.reboot_without(BLUE), WatchDrain) == (WATCH_BLUE,)
+
+
+def test_drain_that_ended_is_not_written_with_the_next_flip() -> None:
+    bench, _ = flipped()
+    count(bench, 0)
+    bench.prepared(prepare(8, OTHER, HEAD7))
+    bench.hear(sync(head_at(8, 8, OTHER, base=GREEN)))
+    bench.activated()
+    assert all(drain.epoch == 8 for drain in bench.state.record.draining)
 
 
 def test_source_wanted_again_at_the_very_moment_is_not_closed_h21() -> None:
