@@ -128,7 +128,8 @@ class Api:
             if not told and not isinstance(error, StreamBrokenError):
                 told = True
                 self._say(
-                    f"{error}; trying again for as long as it takes. A switch goes on regardless"
+                    f"{_clause(error)}; trying again for as long as it takes."
+                    " A switch goes on regardless"
                 )
 
         events = follow_events(
@@ -166,7 +167,7 @@ class Api:
                 raise trouble
             if not told:
                 left_s = min(left_s, trio.current_effective_deadline() - trio.current_time())
-                self._say(f"{trouble}; trying again for {left_s:.1f} s")
+                self._say(f"{_clause(trouble)}; trying again for {left_s:.1f} s")
                 told = True
             await trio.sleep(_PAUSE_S)
 
@@ -179,6 +180,11 @@ def new_key() -> str:
 def segment(name: str) -> str:
     """A name as one segment of a path."""
     return quote(name, safe="")
+
+
+def _clause(error: Exception) -> str:
+    """An error's text as the beginning of a sentence; a problem's detail is a whole one."""
+    return str(error).removesuffix(".")
 
 
 def _target(path: str, query: Mapping[str, str | int | None]) -> str:
