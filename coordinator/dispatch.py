@@ -9,7 +9,8 @@ import structlog
 from coordinator.registry import Registry
 from turnout.protocol.effects import Tell
 from turnout.protocol.messages import Down
-from turnout.runtime.http.streams import StreamClosedError, line
+from turnout.runtime.http.lines import line
+from turnout.runtime.http.streams import StreamClosedError
 
 _log = structlog.get_logger(__name__)
 

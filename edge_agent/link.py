@@ -39,7 +39,7 @@ from turnout.protocol.signing import Signer, signed
 from turnout.protocol.wire import decode_down, encode
 from turnout.runtime.http.answers import lines_of, reason_of, whole
 from turnout.runtime.http.client_errors import StreamBrokenError
-from turnout.runtime.http.streams import NDJSON
+from turnout.runtime.http.lines import NDJSON
 from turnout.runtime.problems import Problem, parse_problem
 from turnout.runtime.tls import trusting_nobody
 

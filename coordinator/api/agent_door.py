@@ -27,7 +27,8 @@ from turnout.protocol.messages import Receipt, Report, Up
 from turnout.protocol.wire import decode_up, encode
 from turnout.runtime import problems
 from turnout.runtime.http.channel import ClientGoneError
-from turnout.runtime.http.streams import NDJSON, HeldResponse, OutboundStream, line
+from turnout.runtime.http.lines import NDJSON, line
+from turnout.runtime.http.streams import HeldResponse, OutboundStream
 from turnout.runtime.problems import Problem, ProblemError
 
 _REMEMBERED_OPENINGS = 16

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,16 +46,32 @@ def test_daemon_starts_without_what_only_people_are_shown(
     daemon: tuple[str, ...], tmp_path: Path
 ) -> None:
     """rich comes along with structlog and httpx, unless it is kept out."""
+    imported, said = start(*daemon, "--config", str(tmp_path / "none.toml"))
+    assert "none.toml" in said
+    assert "structlog" in imported
+    assert "rich.text" not in imported
+
+
+def test_command_starts_without_what_only_a_server_needs() -> None:
+    imported, said = start("switch", "checkout", "--to", "green")
+    assert "Where are the coordinators?" in said
+    assert "httpx" in imported
+    assert "starlette" not in imported
+
+
+def start(*arguments: str) -> tuple[set[str], str]:
+    """The modules that a command imported until it ended, and what it said."""
     code = (
         "import sys, turnout.cli.main as command\n"
         "try:\n    command.main()\n"
-        "finally:\n    print('structlog' in sys.modules, 'rich.text' in sys.modules)"
+        "finally:\n    print(*sys.modules)"
     )
+    environment = {k: v for k, v in os.environ.items() if k != "TURNOUT_COORDINATORS"}
     done = subprocess.run(
-        [sys.executable, "-c", code, *daemon, "--config", tmp_path / "none.toml"],
+        [sys.executable, "-c", code, *arguments],
         capture_output=True,
         text=True,
         check=False,
+        env=environment,
     )
-    assert "none.toml" in done.stderr
-    assert done.stdout == "True False\n"
+    return set(done.stdout.split()), done.stderr

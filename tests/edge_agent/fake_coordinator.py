@@ -51,8 +51,9 @@ from turnout.protocol.signing import Ed25519Signer, Ed25519Verifier, is_signed_b
 from turnout.protocol.wire import decode_up, encode
 from turnout.runtime import problems
 from turnout.runtime.http.limits import HttpLimits
+from turnout.runtime.http.lines import line
 from turnout.runtime.http.server import Server, open_listeners, serve
-from turnout.runtime.http.streams import HeldResponse, OutboundStream, line
+from turnout.runtime.http.streams import HeldResponse, OutboundStream
 
 REGION = Region("eu")
 HOST = "checkout.example"

@@ -2,7 +2,8 @@
 
 A handler raises ``ProblemError(UNKNOWN_SERVICE.problem("There is no service 'chekout'."))``;
 the command line reads the same type back from the answer and exits with its exit code. To add
-a type, add a row to the table below; nothing else knows the list.
+a type, add a row to the table below; nothing else knows the list. Starlette is imported where an
+answer is made, for the command reads problems and never answers with one.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.responses import Response
     from starlette.types import ExceptionHandler
 
 MEDIA_TYPE = "application/problem+json"
@@ -66,6 +66,8 @@ class Problem:
 
     def response(self, headers: Mapping[str, str] | None = None) -> Response:
         """The problem as an answer; an answer of status 503 says when to come again."""
+        from starlette.responses import Response
+
         all_headers = dict(headers or {})
         if self.type.status == 503:  # noqa: PLR2004 - the status that RFC 9110 pairs with Retry-After
             all_headers.setdefault("retry-after", "1")
@@ -216,6 +218,8 @@ def exception_handlers() -> dict[Any, ExceptionHandler]:
     ``Starlette(routes=..., exception_handlers=exception_handlers())``. An unexpected exception
     is answered without its text, which may hold secrets, and reaches the server, which logs it.
     """
+    from starlette.exceptions import HTTPException
+
     return {
         ProblemError: _answer_problem,
         HTTPException: _answer_http_exception,
@@ -230,6 +234,8 @@ async def _answer_problem(_request: Request, error: Exception) -> Response:
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    from starlette.exceptions import HTTPException
+
     assert isinstance(error, HTTPException)
     kind = _FROM_STATUS.get(error.status_code) or _unlisted(error.status_code, error.detail)
     detail = f"{error.detail}: {request.method} {request.url.path}"

@@ -15,14 +15,8 @@ from starlette.types import Message
 
 from tests.runtime.http.harness import RawClient, Running, StartServer
 from turnout.runtime.http.limits import HttpLimits
-from turnout.runtime.http.streams import (
-    HeldResponse,
-    LineSplitter,
-    LineTooLongError,
-    OutboundStream,
-    StreamClosedError,
-    line,
-)
+from turnout.runtime.http.lines import LineSplitter, LineTooLongError, line
+from turnout.runtime.http.streams import HeldResponse, OutboundStream, StreamClosedError
 
 pytestmark = pytest.mark.timeout(30)
 

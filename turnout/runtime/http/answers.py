@@ -13,8 +13,9 @@ from typing import Protocol, TypeVar
 import httpx
 import trio
 
-from turnout.runtime.http import sse, streams
+from turnout.runtime.http import sse
 from turnout.runtime.http.client_errors import StreamBrokenError
+from turnout.runtime.http.lines import LineSplitter, LineTooLongError
 
 # The longest line or event taken from a coordinator: a table of 1 MiB compressed (DESIGN.md
 # section 4), written as base64 inside JSON, with room around it.
@@ -79,7 +80,7 @@ async def _unwind(raw: AsyncIterator[bytes]) -> None:
 
 async def lines_of(response: httpx.Response) -> AsyncGenerator[bytes]:
     """The lines of a held answer. Raises StreamBrokenError when it is over."""
-    splitter = streams.LineSplitter(_MAX_MESSAGE_BYTES)
+    splitter = LineSplitter(_MAX_MESSAGE_BYTES)
     async with aclosing(_data(response)) as pieces:
         async for data in pieces:
             for line in _read_by(splitter, data):
@@ -102,7 +103,7 @@ async def events_of(
 def _read_by(reader: _Reader[Read], data: bytes) -> list[Read]:
     try:
         return reader.feed(data)
-    except (streams.LineTooLongError, sse.MalformedEventError) as error:
+    except (LineTooLongError, sse.MalformedEventError) as error:
         raise StreamBrokenError(str(error)) from error
 
 
