@@ -136,7 +136,8 @@ def test_abort_is_for_one_epoch_only() -> None:
     assert code(abort(bench, 3)) == "unknown-epoch"
     assert abort(bench, 2, "a hunch") == Accepted(epoch=Epoch(2))
     assert bench.decision(2).reason == "aborted by op: a hunch"
-    assert code(abort(bench, 2)) == "already-decided"
+    again = abort(bench, 2)
+    assert again == Refused(code="already-decided", text="epoch 2 is aborted already")
     assert code(abort(bench, 3)) == "unknown-epoch"
 
 
