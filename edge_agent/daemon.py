@@ -59,7 +59,7 @@ def main(config: Path) -> int:
     except* (ConfigError, KeyFileError, StateError, TlsError) as errors:
         for error in _each(errors):
             sys.stderr.write(f"turnout agent: {error}\n")
-        code = ExitCode.ERROR
+        code = ExitCode.REFUSED
     return code
 
 

@@ -64,7 +64,19 @@ def test_no_leader_all_the_time_is_given_up_in_time(run: Run, fake: FakeCoordina
     result = run(*SWITCH, at=fake)
     assert result.exit_code == UNREACHABLE
     assert re.search(r"Nobody leads; trying again for 0\.[1-4] s", result.stderr)
-    assert "No coordinator answered within 0.4 s." in result.stderr
+    assert "Nobody leads; that was so for 0.4 s." in result.stderr
+    assert "No coordinator answered" not in result.stderr
+
+
+def test_store_that_went_back_is_not_waited_for(run: Run, fake: FakeCoordinator) -> None:
+    """An operator has to end that (turnout domain rebase): no patience does."""
+    went_back = problems.STORE_WENT_BACK.problem("The store went back: run domain rebase.")
+    fake.answer("POST", "/v1/switches", went_back)
+    result = run(*SWITCH, at=fake)
+    assert result.exit_code == UNREACHABLE
+    assert "domain rebase" in result.stderr
+    assert "trying again" not in result.stderr
+    assert len(fake.bodies("POST", "/v1/switches")) == 1
 
 
 def test_nobody_there_is_given_up_in_time(run: Run) -> None:

@@ -101,3 +101,11 @@ def test_terminal_gets_a_tree_that_is_drawn_by_a_thread_without_trio() -> None:
         display.update(view_of(switch()))
     assert isinstance(console.file, io.StringIO)
     assert "checkout from blue to green" in console.file.getvalue()
+
+
+def test_live_says_which_regions_were_left_out() -> None:
+    """A region that an operator excluded is not part of "everywhere"."""
+    document = live()
+    document["agents"].append(agent("ap-a", "ap", standing="excluded", asked=False))
+    assert "live everywhere but ap (excluded) in 300 ms" in drawn(document)
+    assert "live everywhere in 300 ms" in drawn(live())

@@ -106,7 +106,7 @@ def test_second_press_after_an_abort_does_not_undo_one_more(
     assert result.exit_code == 3
     assert sent(fake) == [(6, False)]
     assert "it was aborted" in result.stderr
-    assert "--undo EPOCH" in result.stderr
+    assert "To undo the one before, checkout from blue to green: --undo 5." in result.stderr
 
 
 def test_rollback_that_was_aborted_is_tried_again(run: Run, fake: FakeCoordinator) -> None:

@@ -30,6 +30,7 @@ from tests.edge_agent.proxy_harness import free_port
 from turnout.protocol.identifiers import AgentId
 from turnout.protocol.routing import Colour, RoutingTable
 from turnout.runtime.key_file import make_key
+from turnout.runtime.problems import ExitCode
 
 AGENT = AgentId("eu-a")
 START = "import sys; from pathlib import Path; from edge_agent.daemon import main; "
@@ -220,7 +221,7 @@ async def refusal(host: Installation, prelude: str = "") -> str:
         check=False,
     )
     said = ended.stderr.decode()
-    assert ended.returncode == 1
+    assert ended.returncode == ExitCode.REFUSED
     assert "Traceback" not in said
     return said
 

@@ -40,7 +40,7 @@ def abort(epoch: int, reason: str, timeout: float, **params: Any) -> None:
             watched.heard(await _aborted(api, epoch, reason))
             await follow_to_end(api, watched, waiting)
         if limit.cancelled_caught:
-            watched.given_up(timeout)
+            watched.given_up(timeout, api.trouble)
             return ExitCode.TIMED_OUT
         assert watched.document is not None
         report(target, watched.document)

@@ -6,7 +6,8 @@
 
 Everything that changes something carries an idempotency key, so that repeating it, to whichever
 coordinator leads by then, is safe. Answers of type "nobody can answer at the moment" are asked
-again until patience ends; every other problem is raised as ``ProblemError``.
+again until patience ends; every other problem is raised as ``ProblemError``, and so is that of a
+store that went back, which an operator has to end.
 """
 
 from __future__ import annotations
@@ -30,7 +31,14 @@ from turnout.runtime.http.client_errors import (
     UnreachableError,
 )
 from turnout.runtime.http.events import follow_events
-from turnout.runtime.problems import INTERNAL, ExitCode, Problem, ProblemError, parse_problem
+from turnout.runtime.problems import (
+    INTERNAL,
+    STORE_WENT_BACK,
+    ExitCode,
+    Problem,
+    ProblemError,
+    parse_problem,
+)
 
 # Between two rounds over all coordinators: well below a failover, well above a busy loop.
 _PAUSE_S = 0.2
@@ -73,6 +81,8 @@ class Api:
         self._actor = actor
         self._say = say
         self._patience = patience or Patience()
+        self.trouble = ""
+        """Why a coordinator that answers cannot do what it is asked at the moment, as told last."""
 
     async def __aenter__(self) -> Self:
         """The client itself."""
@@ -153,8 +163,10 @@ class Api:
                 )
                 return _reply(response, path)
             except ProblemError as error:
-                if error.problem.type.exit_code is not ExitCode.UNREACHABLE:
+                kind = error.problem.type
+                if kind.exit_code is not ExitCode.UNREACHABLE or kind is STORE_WENT_BACK:
                     raise
+                self.trouble = _clause(error)
                 trouble, limit_s = error, self._patience.leaderless_s
             except (UnreachableError, StreamBrokenError) as error:
                 # A follower that points to a leader which has just died looks like this too, so

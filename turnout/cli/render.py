@@ -40,7 +40,9 @@ def conclusion(switch: SwitchView) -> Text:
     why = f": {switch.reason}" if switch.reason else ""
     text = Text(style=_OUTCOME_STYLE[switch.outcome])
     if switch.outcome is OutcomeKind.LIVE:
-        text.append(f"live everywhere in {duration(switch.elapsed_s)} of {switch.sla.budget_s:g} s")
+        excluded = _excluded(switch)
+        where = f"everywhere but {excluded} (excluded)" if excluded else "everywhere"
+        text.append(f"live {where} in {duration(switch.elapsed_s)} of {switch.sla.budget_s:g} s")
     elif switch.outcome is OutcomeKind.PARTIAL:
         text.append(f"partial{known}: committed")
         why = f", {switch.reason or 'not live everywhere'}"
@@ -51,6 +53,12 @@ def conclusion(switch: SwitchView) -> Text:
     if switch.sla.met is False:
         text.append(" (longer than promised)", style=BAD)
     return text.append(why, style="default")
+
+
+def _excluded(switch: SwitchView) -> str:
+    """The regions that it passed over because an operator had excluded them."""
+    excluded = (one for one in switch.agents if one.standing == "excluded" and not one.live_at)
+    return ", ".join(sorted({one.region for one in excluded}))
 
 
 def clock_time(moment: str | None) -> str:

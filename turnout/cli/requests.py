@@ -196,7 +196,7 @@ def carry_out(request: ChangeRequest, settle: Settle | None = None) -> None:
         if watched.document is not None:
             report(request.target, watched.document)
         if limit.cancelled_caught:
-            watched.given_up(waiting.timeout_s)
+            watched.given_up(waiting.timeout_s, api.trouble)
         return _exit_code(settled, watched)
 
     exit_code = ask(request.target, work, on_interrupt=watched.on_interrupt)

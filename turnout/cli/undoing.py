@@ -38,7 +38,10 @@ async def with_undo(api: Api, request: ChangeRequest) -> ChangeRequest:
         newest = await _newest_switch(api, request, service)
     except ProblemError as error:
         raise await with_suggestion(api, error, service) from error
-    say(_described(newest))
+    committed = None
+    if newest.phase == "aborted":
+        committed = await _newest_committed(api, request, service)
+    say(_described(newest, committed))
     return _naming(request, undone_by(newest))
 
 
@@ -55,7 +58,7 @@ def undone_by(newest: SwitchView) -> int:
     return newest.requested.undo
 
 
-def _described(newest: SwitchView) -> str:
+def _described(newest: SwitchView, committed: SwitchView | None) -> str:
     by = f", asked for by {newest.requested.actor}" if newest.requested.actor else ""
     what = f"epoch {newest.epoch}, {newest.title}{by}"
     older = "To undo an older one, name it with --undo EPOCH (turnout history)."
@@ -63,6 +66,8 @@ def _described(newest: SwitchView) -> str:
         again = f"To undo that rollback itself: --undo {newest.epoch}."
         return f"The last change is {what}. This asks for the same again. {again}"
     if newest.phase == "aborted":
+        if committed is not None:
+            older = f"To undo the one before, {committed.title}: --undo {committed.epoch}."
         return f"The last switch is {what}: it was aborted. {older}"
     return f"This undoes {what}."
 
@@ -82,6 +87,13 @@ async def _newest_switch(api: Api, request: ChangeRequest, service: str) -> Swit
         " name the epoch to undo with --undo EPOCH (turnout history).",
         ExitCode.REFUSED,
     )
+
+
+async def _newest_committed(api: Api, request: ChangeRequest, service: str) -> SwitchView | None:
+    """The newest of the service that was not aborted, among the newest few."""
+    documents = (await api.get("/v1/switches", limit=_LOOKS[0]))["switches"]
+    switches = [one for one in map(view_of, documents) if one.phase != "aborted"]
+    return await _newest_among(api, request, service, switches)
 
 
 async def _newest_among(

@@ -116,11 +116,16 @@ class Watched:
             text = f"Stopped watching; switch {view.epoch} is {_in_words(view)}, its drain goes on."
             say(f"{text} {self._further(view)}")
 
-    def given_up(self, timeout_s: float | None) -> None:
-        """Says that time is over and how to resume. Raises CommandError if nobody ever answered."""
+    def given_up(self, timeout_s: float | None, trouble: str) -> None:
+        """Says that time is over and how to resume; ``trouble`` is what a coordinator said last.
+
+        Raises CommandError if none ever took the request.
+        """
         view, waited = self.view, f"{timeout_s or 0.0:g} s"
         if view is None:
             text = f"No coordinator answered within {waited}. {self.unanswered}"
+            if trouble:
+                text = f"{trouble}; that was so for {waited}. {self.unanswered}"
             raise CommandError(text, ExitCode.UNREACHABLE)
         if view.outcome is None:
             text = f"The outcome of switch {view.epoch} is not known after {waited}; it goes on."

@@ -49,7 +49,7 @@ def watch(epoch: int, wait_for: str, timeout: float | None, **params: Any) -> No
         if watched.document is not None and not target.json:
             report(target, watched.document)
         if limit.cancelled_caught:
-            watched.given_up(timeout)
+            watched.given_up(timeout, api.trouble)
         return exit_code_after(watched, waiting)
 
     raise click.exceptions.Exit(int(ask(target, work, on_interrupt=watched.on_interrupt)))
