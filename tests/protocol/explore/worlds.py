@@ -72,17 +72,21 @@ WORLDS = (
         budget=Budget(requests=(SWITCH,), elections=(1,)),
     ),
     SmallWorld(
-        name="one agent: switch and rollback, takeover",
+        name="switch, takeover, an agent dies",
+        replicas=2,
+        budget=Budget(requests=(SWITCH,), elections=(1,), agent_crashes=1),
+    ),
+    SmallWorld(
+        name="one agent: switch and rollback, takeover, a death",
         replicas=2,
         agents=1,
-        budget=Budget(requests=(SWITCH, ROLLBACK), elections=(1,)),
+        budget=Budget(requests=(SWITCH, ROLLBACK), elections=(1,), agent_crashes=1),
     ),
     SmallWorld(
         name="one agent: switch, takeover, a death, a lost reply",
         replicas=2,
         agents=1,
         budget=Budget(requests=(SWITCH,), elections=(1,), agent_crashes=1, lost_replies=1),
-        long=True,
     ),
     SmallWorld(
         name="one agent: switch and rollback, takeover, a death, a lost reply",
@@ -92,15 +96,15 @@ WORLDS = (
         long=True,
     ),
     SmallWorld(
-        name="switch, takeover, an agent dies",
-        replicas=2,
-        budget=Budget(requests=(SWITCH,), elections=(1,), agent_crashes=1),
-        long=True,
-    ),
-    SmallWorld(
         name="switch and rollback, takeover",
         replicas=2,
         budget=Budget(requests=(SWITCH, ROLLBACK), elections=(1,)),
+        long=True,
+    ),
+    SmallWorld(
+        name="switch and rollback, takeover, an agent dies",
+        replicas=2,
+        budget=Budget(requests=(SWITCH, ROLLBACK), elections=(1,), agent_crashes=1),
         long=True,
     ),
 )
