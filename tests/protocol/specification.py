@@ -15,6 +15,7 @@ from typing import Final
 
 from attrs import evolve
 
+from tests.protocol.guards import OF_EVERY_ONE, ROWS
 from turnout.protocol.activation import ClockEstimate, plan_activation
 from turnout.protocol.clock import MS, SECOND, ZERO, ClockNs, Instant, MonotonicNs
 from turnout.protocol.election import ELECTION
@@ -46,6 +47,17 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def _recovery() -> str:
     rows = [(case.label, f"`{case.action}`") for case in CASES]
     return _table(("journal and proxy say", "action"), rows)
+
+
+def _guards() -> str:
+    """Each transaction with its guards, from the list that ``test_writes.py`` breaks one by one."""
+    rows = [("*every one*", " ".join(rule.text for rule in OF_EVERY_ONE), "")]
+    for row in ROWS:
+        names = ", ".join(f"`{name}`" for name in row.names)
+        sentences = [*(rule.text for rule in row.guards), row.besides]
+        rows.append((names, " ".join(filter(None, sentences)), row.writes))
+    header = ("transaction", "written only if, and what that keeps out", "writes")
+    return _table(header, rows)
 
 
 def _sla() -> str:
@@ -133,6 +145,7 @@ BLOCKS: Final = MappingProxyType[str, Callable[[], str]](
         "progress": lambda: _diagram(PROGRESS),
         "election": lambda: _diagram(ELECTION),
         "session": lambda: _diagram(SESSION),
+        "guards": _guards,
         "recovery": _recovery,
         "sla": _sla,
         "clock-example": _clock_example,
