@@ -15,6 +15,7 @@ from typing import Final
 
 from attrs import evolve
 
+from tests.protocol.guard_canaries import GUARD_CANARIES
 from tests.protocol.guards import OF_EVERY_ONE, ROWS
 from turnout.protocol.activation import ClockEstimate, plan_activation
 from turnout.protocol.clock import MS, SECOND, ZERO, ClockNs, Instant, MonotonicNs
@@ -58,6 +59,14 @@ def _guards() -> str:
         rows.append((names, " ".join(filter(None, sentences)), row.writes))
     header = ("transaction", "written only if, and what that keeps out", "writes")
     return _table(header, rows)
+
+
+def _guard_canaries() -> str:
+    rows = [
+        (canary.name, f"`{canary.transaction}`", canary.hidden_by, canary.number)
+        for canary in GUARD_CANARIES
+    ]
+    return _table(("guard", "of", "hidden by", "without both"), rows)
 
 
 def _sla() -> str:
@@ -146,6 +155,7 @@ BLOCKS: Final = MappingProxyType[str, Callable[[], str]](
         "election": lambda: _diagram(ELECTION),
         "session": lambda: _diagram(SESSION),
         "guards": _guards,
+        "guard-canaries": _guard_canaries,
         "recovery": _recovery,
         "sla": _sla,
         "clock-example": _clock_example,
