@@ -7,9 +7,10 @@ from typing import Protocol
 from attrs import Factory, define, frozen
 
 from tests.protocol.nodes import AgentHost, AgentNode, ReplicaHost
-from turnout.protocol.clock import ClockNs, Instant, MonotonicNs
+from turnout.protocol.clock import ZERO, ClockNs, Instant, MonotonicNs
 from turnout.protocol.coordinator_state import CoordinatorState, Role
-from turnout.protocol.effects import AgentEffect, CloseSource, Transact, WatchDrain
+from turnout.protocol.effects import AgentEffect, CloseSource, Persist, Transact, WatchDrain
+from turnout.protocol.events import AgentEvent, PersistFailed
 from turnout.protocol.identifiers import AgentId, Region, ReplicaId, ServiceName
 from turnout.protocol.limits import Timing
 from turnout.protocol.messages import Down, Up
@@ -61,11 +62,34 @@ class Link:
 
 
 class WatchfulHost(AgentHost):
-    """An agent's host that also counts what its proxy's sources have in flight, and closes them."""
+    """An agent's host that also counts what its proxy's sources have in flight, and closes them.
+
+    While its disk is full the journal's fsync fails: what would have followed in the step is not
+    carried out, and the machine is told (``effects.py``).
+    """
 
     def __init__(self, agent: AgentId, region: Region, timing: Timing) -> None:
         super().__init__(agent, region, timing)
+        self.disk_is_full = False
         self._drains: list[tuple[tuple[ServiceName, Colour], bool]] = []
+
+    def step(
+        self, node: AgentNode, event: AgentEvent, now: Instant = ZERO, *, effects: int | None = None
+    ) -> tuple[AgentNode, tuple[Up, ...]]:
+        """Take one event and carry out its effects, up to the first that the disk refuses."""
+        _, asked = self.machine.step(node.state, event, now)
+        failing = [place for place, effect in enumerate(asked) if isinstance(effect, Persist)]
+        if not self.disk_is_full or not failing:
+            return super().step(node, event, now, effects=effects)
+        node, sent = super().step(node, event, now, effects=failing[0])
+        failed = PersistFailed(
+            reason="no space left on the disk",
+            record=node.disk.record,
+            tables=tuple(table.digest for table in node.disk.tables),
+            undone=asked[failing[0] :],
+        )
+        node, more = self.step(node, failed, now)
+        return node, (*sent, *more)
 
     def take_drains(self) -> list[tuple[tuple[ServiceName, Colour], bool]]:
         """The sources that were asked to be counted, or (True) closed, since the last call."""

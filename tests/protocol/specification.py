@@ -139,10 +139,11 @@ def _example_plan(estimate: ClockEstimate, at: MonotonicNs) -> str:
 
 
 def _transcripts() -> str:
-    """Every golden transcript, with the sentence that it begins with."""
+    """Every golden transcript, with the story that it begins with."""
     lines = []
     for file in sorted(TRANSCRIPTS.glob("*.txt")):
-        title = file.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        story, _, _ = file.read_text(encoding="utf-8").partition("\n# Rule")
+        title = " ".join(line.removeprefix("# ") for line in story.splitlines())
         lines.append(f"- [`{file.stem}`](../../tests/protocol/transcripts/{file.name}): {title}\n")
     return "".join(lines)
 

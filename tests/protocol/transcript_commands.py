@@ -202,6 +202,10 @@ class Story:
         self.fabric.kill(edge)
         edge.node = evolve(edge.node, disk=Disk(replaced=edge.node.disk.replaced + 1))
 
+    def do_disk(self, agent: str, what: str) -> None:
+        """``full``: its journal's fsync fails; until it is ``well``."""
+        self._edge(agent).host.disk_is_full = what == "full"
+
     def do_refuse(self, agent: str, operation: str) -> None:
         self._edge(agent).refuses.add(operation)
 
@@ -284,12 +288,12 @@ class Story:
 
     # --- the store ---------------------------------------------------------------------------
 
-    def do_store(self, what: str, name: str = "") -> None:
-        """``unheard``, ``kept`` or ``unsent``: what befalls the next such transaction; ``land``;
+    def do_store(self, what: str, name: str = "", times: str = "1") -> None:
+        """``unheard``, ``kept`` or ``unsent``: what befalls the next such transactions; ``land``;
         ``cut`` and ``join`` a replica; ``save`` a backup and ``restore`` it."""
         fabric = self.fabric
         if what in ("unheard", "kept", "unsent"):
-            fabric.fate = partial(self._befall, what, name)
+            fabric.fate = partial(self._befall, [what] * int(times), name)
         elif what == "land":
             landing, fabric.late_writes = fabric.late_writes, []
             for write in landing:
@@ -309,11 +313,13 @@ class Story:
                 foreign=past.foreign,
             )
 
-    def _befall(self, what: str, name: str, effect: Transact) -> str:
+    def _befall(self, fates: list[str], name: str, effect: Transact) -> str:
         if not effect.transaction.name.startswith(name):
             return ""
-        self.fabric.fate = None
-        return what
+        fate = fates.pop()
+        if not fates:
+            self.fabric.fate = None
+        return fate
 
     def do_rebase(self, first_epoch: str) -> None:
         """What ``turnout domain rebase`` writes: the next incarnation, with the head's table."""
@@ -405,6 +411,13 @@ class Story:
         outcome = self._outcome(epoch)
         return ["met" if outcome and outcome.sla_met else "missed"]
 
+    def _seen_known(self, epoch: str) -> list[str]:
+        """When its leader knew what a switch came to, in whole seconds since it was accepted."""
+        outcome = self._outcome(epoch)
+        assert outcome is not None
+        assert outcome.known_ns is not None
+        return [f"{outcome.known_ns // SECOND}s"]
+
     def _seen_released(self, epoch: str) -> list[str]:
         return ["yes" if keys.released(Epoch(int(epoch))) in self.fabric.store.items else "no"]
 
@@ -436,11 +449,14 @@ class Story:
         head = decode(self.fabric.store.items[keys.HEAD].value, Head, limit=MAX_TABLE_BYTES)
         return ["decided", str(head.decided), "committed", str(head.committed)]
 
+    def _seen_tables(self, _: str) -> list[str]:
+        return [str(sum(key.startswith(keys.TABLES) for key in self.fabric.store.items))]
+
     def _seen_box(self, _: str) -> list[str]:
         return [str(len(self.fabric.box))]
 
 
-_WITHOUT_NAME = ("head", "box")
+_WITHOUT_NAME = ("head", "box", "tables")
 
 
 def _ns(span: str) -> int:
