@@ -77,9 +77,9 @@ class WatchfulHost(AgentHost):
         self, node: AgentNode, event: AgentEvent, now: Instant = ZERO, *, effects: int | None = None
     ) -> tuple[AgentNode, tuple[Up, ...]]:
         """Take one event and carry out its effects, up to the first that the disk refuses."""
-        _, asked = self.machine.step(node.state, event, now)
+        _, asked = self.machine.step(node.state, event, now) if self.disk_is_full else (None, ())
         failing = [place for place, effect in enumerate(asked) if isinstance(effect, Persist)]
-        if not self.disk_is_full or not failing:
+        if not failing:
             return super().step(node, event, now, effects=effects)
         node, sent = super().step(node, event, now, effects=failing[0])
         failed = PersistFailed(
