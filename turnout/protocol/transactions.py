@@ -87,16 +87,23 @@ class Transaction:
 
 @frozen
 class Range:
-    """Keys to read: one key, or (``prefix``) all keys that start with it, in key order.
+    """Keys to read: one key, all that start with it (``prefix``), or all from it to ``until``.
 
-    With ``keys_only`` their values stay in the store, and are told as empty: to list a thousand
-    tables is then a matter of their names. A key that another range of the same read asks for
-    too comes with its value.
+    They come in key order, or (``descending``) the other way round; of those that exist, only the
+    first ``limit`` where that is not 0. With ``keys_only`` their values stay in the store, and are
+    told as empty: to list a thousand tables is then a matter of their names. A key that another
+    range of the same read asks for too comes with its value.
+
+    Attributes:
+        until: the first key that is too high; empty for none. Not together with ``prefix``.
     """
 
     key: str
     prefix: bool = False
     keys_only: bool = False
+    until: str = ""
+    limit: int = 0
+    descending: bool = False
 
 
 @frozen(kw_only=True)
@@ -121,7 +128,7 @@ class Snapshot:
         return next((item for item in self.items if item.key == key), None)
 
     def below(self, prefix: str) -> tuple[KeyValue, ...]:
-        """Return the entries whose key starts with ``prefix``, in key order."""
+        """Return the entries whose key starts with ``prefix``, in the order that they were read in."""
         return tuple(item for item in self.items if item.key.startswith(prefix))
 
 

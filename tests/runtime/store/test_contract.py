@@ -105,6 +105,34 @@ async def test_key_that_is_listed_and_read_comes_with_its_value(
     assert {item.key: item.value for item in snapshot.items} == {"t/1": b"", "t/2": b"2"}
 
 
+async def test_read_from_one_key_to_another_leaves_out_the_second(store: Store) -> None:
+    await write(store, *(Put(key, b"") for key in ("n/1", "n/2", "n/20", "n/3", "o")))
+    snapshot = await store.read(Range("n/2", until="n/3"))
+    assert [item.key for item in snapshot.items] == ["n/2", "n/20"]
+    assert (await store.read(Range("n/3", until="n/2"))).items == ()
+
+
+async def test_read_with_a_limit_tells_the_first_that_there_are_or_the_last(store: Store) -> None:
+    first = await write(store, *(Put(f"n/{n}", b"old") for n in range(5)), Put("o", b"no"))
+    await write(store, Delete("n/0"), Delete("n/4"), Put("n/2", b"new"))
+    lowest = await store.read(Range("n/", prefix=True, limit=2))
+    assert [(item.key, item.value) for item in lowest.items] == [("n/1", b"old"), ("n/2", b"new")]
+    highest = Range("n/", prefix=True, limit=2, descending=True)
+    assert [item.key for item in (await store.read(highest)).items] == ["n/3", "n/2"]
+    then = await store.read(highest, revision=first)
+    assert [item.key for item in then.items] == ["n/4", "n/3"]
+    listed = await store.read(Range("n/1", until="n/3", keys_only=True, descending=True))
+    assert [(item.key, item.value) for item in listed.items] == [("n/2", b""), ("n/1", b"")]
+
+
+async def test_limits_are_of_each_range_and_a_key_of_two_of_them_comes_once(store: Store) -> None:
+    await write(store, *(Put(f"n/{n}", b"1") for n in range(4)))
+    last = Range("n/", prefix=True, limit=2, descending=True, keys_only=True)
+    snapshot = await store.read(last, Range("n/1", until="n/9", limit=2))
+    told = [(item.key, item.value) for item in snapshot.items]
+    assert told == [("n/3", b""), ("n/2", b"1"), ("n/1", b"1")]
+
+
 async def test_read_of_a_key_finds_no_longer_key(store: Store) -> None:
     await write(store, Put("ab", b"1"))
     assert (await store.read(Range("a"))).items == ()

@@ -82,8 +82,10 @@ class Twin:
         return self._earlier(await self.store.read(_EVERYTHING, revision=self.start + revision))
 
     async def listed(self) -> Snapshot:
-        """All keys without their values, but for one."""
-        return self._earlier(await self.store.read(evolve(_EVERYTHING, keys_only=True), Range("b")))
+        """All keys without their values, but for one; and some, from both ends."""
+        some = Range("a", until="b", limit=2), Range("a", until="c", limit=1, descending=True)
+        everything = evolve(_EVERYTHING, keys_only=True)
+        return self._earlier(await self.store.read(*some, everything, Range("b")))
 
     async def told(self) -> list[Batch]:
         """Everything a watch tells of the sequence; a last write marks where it ends."""

@@ -100,9 +100,16 @@ class EtcdCodec:
 
     def _range(self, wanted: Range, revision: int) -> Message:
         key = self._key(wanted.key)
-        end = _after(key) if wanted.prefix else b""
+        end = _after(key) if wanted.prefix else self._key(wanted.until) if wanted.until else b""
+        # Sorted only where it has to be: etcd collects the whole of a range before it sorts it.
+        order = rpc.RangeRequest.DESCEND if wanted.descending else rpc.RangeRequest.NONE
         return rpc.RangeRequest(
-            key=key, range_end=end, revision=revision, keys_only=wanted.keys_only
+            key=key,
+            range_end=end,
+            revision=revision,
+            keys_only=wanted.keys_only,
+            limit=wanted.limit,
+            sort_order=order,
         )
 
     def _compare(self, guard: Guard) -> Message:

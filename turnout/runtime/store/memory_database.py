@@ -46,6 +46,14 @@ class _Lease:
     keys: set[str] = field(factory=set)
 
 
+def _is_in(wanted: Range, key: str) -> bool:
+    if wanted.prefix:
+        return key.startswith(wanted.key)
+    if wanted.until:
+        return wanted.key <= key < wanted.until
+    return key == wanted.key
+
+
 class MemoryDatabase:
     """All keys with their history, and the leases."""
 
@@ -68,10 +76,13 @@ class MemoryDatabase:
             raise RevisionCompacted("that revision has been compacted away; list again")
         only_listed: dict[str, bool] = {}
         for asked in ranges:
-            for key in self._keys(asked):
+            for key in self._keys(asked, wanted):
                 only_listed[key] = asked.keys_only and only_listed.get(key, True)
-        found = [self._told(key, wanted, bare=bare) for key, bare in only_listed.items()]
-        return Snapshot(revision=wanted, items=tuple(item for item in found if item is not None))
+        found = (self._at(key, wanted) for key in only_listed)
+        items = tuple(
+            evolve(item, value=b"") if only_listed[item.key] else item for item in found if item
+        )
+        return Snapshot(revision=wanted, items=items)
 
     def transact(self, transaction: Transaction, lease: int) -> Won | Lost:
         """Check the guards, then the lease, then write everything at the next revision."""
@@ -143,14 +154,10 @@ class MemoryDatabase:
         entries = [v.entry for versions in self._history.values() for v in versions]
         return sum(len(entry.key) + len(entry.value) for entry in entries if entry is not None)
 
-    def _keys(self, wanted: Range) -> list[str]:
-        if not wanted.prefix:
-            return [wanted.key]
-        return sorted(key for key in self._history if key.startswith(wanted.key))
-
-    def _told(self, key: str, revision: int, *, bare: bool) -> KeyValue | None:
-        entry = self._at(key, revision)
-        return evolve(entry, value=b"") if entry is not None and bare else entry
+    def _keys(self, wanted: Range, revision: int) -> list[str]:
+        """Return the keys of a range that existed at a revision, as many as asked for."""
+        there = (key for key in self._history if _is_in(wanted, key) and self._at(key, revision))
+        return sorted(there, reverse=wanted.descending)[: wanted.limit or None]
 
     def _at(self, key: str, revision: int) -> KeyValue | None:
         versions = self._history.get(key, [])
