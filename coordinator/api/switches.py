@@ -65,8 +65,9 @@ async def get_switches(http: HttpRequest) -> Response:
     limit = number_in(http, "limit", default=20, least=1, most=MAX_LISTED)
     state = context.state
     assert state.head is not None
-    newest = state.attempt.epoch if state.attempt else state.head.decided
-    epochs = [Epoch(e) for e in range(newest, max(0, newest - limit), -1)]
+    under_way = [state.attempt.epoch] if state.attempt else []
+    decided = await context.archive.decided(state.head.decided, limit)
+    epochs = list(dict.fromkeys([*under_way, *decided]))[:limit]
     known = {epoch: known_story(context, epoch) for epoch in epochs}
     missing = [epoch for epoch, story in known.items() if story is None]
     stored = {story.epoch: story for story in await context.archive.switches(missing)}

@@ -4,8 +4,11 @@ from attrs import evolve
 
 from tests.coordinator.conftest import Begin
 from tests.coordinator.world import World, until
-from turnout.protocol.identifiers import AgentId
+from turnout.protocol.clock import ClockNs
+from turnout.protocol.identifiers import AgentId, Epoch
 from turnout.protocol.routing import OnFailure, RoutingTable
+from turnout.runtime.domain_setup import rebase_domain
+from turnout.runtime.key_file import load_signer
 
 
 async def test_switch_of_a_healthy_fleet_goes_live_everywhere(begin: Begin) -> None:
@@ -219,3 +222,19 @@ async def test_history_tells_who_did_what_and_why(begin: Begin) -> None:
     older = await world.get(f"/v1/history?before={epoch}")
     assert {e["epoch"] for e in older["entries"]} == set(range(epoch))
     assert older["before"] is None
+
+
+async def test_past_is_shown_though_a_rebase_left_a_million_numbers_out(begin: Begin) -> None:
+    world = await begin()
+    await (await world.leader()).stop()
+    async with world.store() as store:
+        signer = load_signer(world.folder / "domain.key")
+        above, at_ns = Epoch(1_000_000), ClockNs(0)
+        await rebase_domain(store, signer, above=above, at_ns=at_ns, actor="ada", reason="x")
+    await world.start_coordinator()
+    await world.leader()
+    history = await world.get("/v1/history?limit=1000")
+    assert {0, 1, 1_000_001} <= {entry["epoch"] for entry in history["entries"]}
+    assert history["before"] is None
+    listed = await world.get("/v1/switches?limit=3")
+    assert [one["epoch"] for one in listed["switches"]][-1] == 1
