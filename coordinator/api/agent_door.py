@@ -15,11 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from coordinator.api.arrivals import address_of, is_held, suspect, take_note, turn_twin_away
 from coordinator.api.context import Context
 from coordinator.api.leading import elsewhere
+from coordinator.presence import Presence
 from coordinator.registry import new_stream
 from turnout.protocol.clock import MonotonicNs
 from turnout.protocol.coordinator_state import Role
 from turnout.protocol.errors import MalformedError
-from turnout.protocol.events import AgentGone, FromAgent
+from turnout.protocol.events import FromAgent
 from turnout.protocol.gate import Suspicion, admit_from_agent
 from turnout.protocol.identifiers import AgentId
 from turnout.protocol.limits import MAX_REPORT_BYTES
@@ -28,7 +29,7 @@ from turnout.protocol.wire import decode_up, encode
 from turnout.runtime import problems
 from turnout.runtime.http.channel import ClientGoneError
 from turnout.runtime.http.lines import NDJSON, line
-from turnout.runtime.http.streams import HeldResponse, OutboundStream
+from turnout.runtime.http.streams import HeldResponse
 from turnout.runtime.problems import Problem, ProblemError
 
 _REMEMBERED_OPENINGS = 16
@@ -100,6 +101,7 @@ class AgentDoor:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._openings = Openings()
+        self._presence = Presence(context.registry, context.nursery, context.host.tell)
         self._handlers: dict[str, Handler] = {
             "/v1/agent/stream": self._open,
             "/v1/agent/reports": self._take,
@@ -139,11 +141,12 @@ class AgentDoor:
         if not self._openings.open(report):
             raise _replayed(report, context)
         take_note(context, report, address, held=held)
-        context.registry.attach(report.agent, stream)
-        await context.host.tell(FromAgent(message=report, opened=True))
+        await self._presence.opened(report, stream)
 
         def on_end(_reason: str) -> None:
-            _gone(context, report.agent, stream)
+            if stream.evicted:
+                context.metrics.stream_evicted()
+            self._presence.ended(report.agent, stream)
 
         return HeldResponse(stream, on_end=on_end)
 
@@ -170,14 +173,6 @@ class AgentDoor:
         if suspicion not in _ORDINARY:
             suspect(context, message.agent, problem, address)
         raise ProblemError(problem)
-
-
-def _gone(context: Context, agent: AgentId, stream: OutboundStream) -> None:
-    """Tell the machine that an agent's stream ended, unless it has another one."""
-    if stream.evicted:
-        context.metrics.stream_evicted()
-    if context.registry.detach(agent, stream):
-        context.nursery.start_soon(context.host.tell, AgentGone(agent=agent))
 
 
 async def _body(receive: Receive) -> bytes:
