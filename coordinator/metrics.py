@@ -7,6 +7,7 @@ machine's state when somebody scrapes, which costs nothing while nobody does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -91,6 +92,11 @@ class Metrics:
     def stream_taken_over(self, agent: AgentId) -> None:
         """Count a stream that was opened while another of the same agent was open."""
         self._taken_over.labels(agent).inc()
+
+    def forget(self, agent: AgentId) -> None:
+        """The agent is no more, or is another one under its name."""
+        with suppress(KeyError):  # nothing was counted of it
+            self._taken_over.remove(agent)
 
     def stream_evicted(self) -> None:
         """Count an agent that did not keep up."""

@@ -13,6 +13,7 @@ from coordinator.api.context import Context, CoordinatorHost
 from coordinator.archive import Archive
 from coordinator.candidate import Candidate
 from coordinator.config import CoordinatorSettings
+from coordinator.departures import Departures
 from coordinator.desk import Desk
 from coordinator.dispatch import Dispatch
 from coordinator.feed import Feed
@@ -32,7 +33,7 @@ from turnout.protocol.coordinator_state import CoordinatorConfig, CoordinatorSta
 from turnout.protocol.election import Election
 from turnout.protocol.errors import MalformedError
 from turnout.protocol.events import CoordinatorEvent, Deposed, Elected
-from turnout.protocol.identifiers import NO_TERM, Term
+from turnout.protocol.identifiers import NO_TERM, AgentId, Term
 from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.records import IncarnationRecord
 from turnout.protocol.signing import Ed25519Verifier, Signer, is_signed_by
@@ -72,6 +73,8 @@ class Replica:
         self.metrics = Metrics(self._version)
         self.registry = Registry()
         self._suspicions = Suspicions()
+        self._twins = Twins()
+        self._departures = Departures(self._part_with)
         self._feed, self._recent = Feed(), Recent()
         self._refusals = RefusalBook(store, lambda: self.host.state, settings.replica_id)
         config = CoordinatorConfig(
@@ -108,7 +111,7 @@ class Replica:
             metrics=self.metrics,
             refusals=self._refusals,
             suspicions=self._suspicions,
-            twins=Twins(),
+            twins=self._twins,
             nursery=nursery,
             around=self._around,
             quota_used=lambda: self._quota_used,
@@ -152,9 +155,19 @@ class Replica:
         if before.role is not Role.HALTED and after.role is Role.HALTED:
             _log.error("halted", reason=after.trouble)
             self.registry.close_all(after.trouble)
+        self._departures.stepped(before, after)
         self.metrics.stepped(before, after)
         self._recent.stepped(before, after)
         self._feed.stepped(before, after)
+
+    def _part_with(self, agent: AgentId) -> None:
+        """Drop what is kept of an agent that was removed."""
+        stream = self.registry.get(agent)
+        if stream is not None:
+            stream.close("the agent was removed from the fleet")
+        self._twins.forget(agent)
+        self._suspicions.forget(agent)
+        self.metrics.forget(agent)
 
     # ---------------------------------------------------------------- surroundings
 

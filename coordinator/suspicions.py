@@ -77,6 +77,10 @@ class Suspicions:
             _tell_log(noted)
         return not is_told
 
+    def forget(self, agent: AgentId) -> None:
+        """The agent is no more, or is another one under its name."""
+        self._suspected = {k: one for k, one in self._suspected.items() if one.agent != agent}
+
     def all(self) -> tuple[Suspected, ...]:
         """All that goes on, by agent."""
         self._forget_what_is_over()

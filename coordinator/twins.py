@@ -69,6 +69,11 @@ class Twins:
         """The agent that holds the stream has reported."""
         self._heard_s[agent] = self._now_s()
 
+    def forget(self, agent: AgentId) -> None:
+        """The agent is no more, or is another one under its name."""
+        for kept in (self._heard_s, self._holders, self._takeovers):
+            kept.pop(agent, None)
+
     def refusal(self, report: Report, address: str, registered: str, *, held: bool) -> str | None:
         """Why a stream may not be opened, by rule 1; None if it may.
 

@@ -52,16 +52,13 @@ async def post_agent(http: HttpRequest) -> Response:
 
 @by_leader
 async def delete_agent(http: HttpRequest) -> Response:
-    """Remove an agent from the fleet, and end its stream."""
+    """Remove an agent from the fleet; its stream ends with that."""
     context, agent, actor = context_of(http), AgentId(http.path_params["agent"]), actor_of(http)
     reason = http.query_params.get("reason", "")
     text = await _done(
         context,
         lambda ticket: RemoveRequested(ticket=ticket, agent=agent, actor=actor, reason=reason),
     )
-    stream = context.registry.get(agent)
-    if stream is not None:
-        stream.close("the agent was removed from the fleet")
     return JSONResponse({"text": text})
 
 

@@ -15,6 +15,7 @@ from tests.coordinator.conftest import Begin
 from tests.coordinator.world import PATIENCE_S, World, until
 from turnout.protocol.clock import MonotonicNs
 from turnout.protocol.coordinator_state import Role
+from turnout.protocol.events import RemoveRequested
 from turnout.protocol.identifiers import AgentId, Region
 from turnout.protocol.messages import Report
 from turnout.protocol.records import Incarnation
@@ -160,6 +161,32 @@ async def test_agent_run_twice_with_one_disk_is_named_and_its_takeovers_counted(
     assert with_takeovers[0]["agent"] == "a"
     assert "one identity" in with_takeovers[0]["text"]
     assert await metric(world, 'turnout_stream_takeovers_total{agent="a"}') >= 3
+
+
+async def test_removed_agent_leaves_nothing_behind_though_nobody_waits_for_the_answer(
+    begin: Begin,
+) -> None:
+    world = await begin()
+    leader = await world.leader()
+    twin = evolve(await report_of(world), journal_id="another")
+    await open_stream(world, twin, world.agents["a"].signer)
+    world.start_agent("a")
+    takeovers = 'turnout_stream_takeovers_total{agent="a"}'
+    await eventually(lambda: counted(world, takeovers))
+    assert "identity-in-use" in await suspicions(world)
+    stream = leader.running.replica.registry.get(A)
+    assert stream is not None
+    removal = RemoveRequested(ticket=1_000_000, agent=A, actor="ada", reason="replaced")
+    await leader.running.replica.host.tell(removal)
+    await until(lambda: A not in leader.state.fleet.agents)
+    await until(lambda: leader.running.replica.registry.get(A) is None)
+    assert stream.end_reason == "the agent was removed from the fleet"
+    assert "identity-in-use" not in await suspicions(world)
+    assert takeovers not in (await world.request("GET", "/metrics")).text
+
+
+async def counted(world: World, sample: str) -> bool:
+    return await metric(world, sample) > 0
 
 
 async def test_follower_redirects_with_a_document_that_names_the_leader(begin: Begin) -> None:
