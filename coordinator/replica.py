@@ -19,6 +19,7 @@ from coordinator.dispatch import Dispatch
 from coordinator.feed import Feed
 from coordinator.hands import Hands
 from coordinator.metrics import Metrics
+from coordinator.openings import Openings
 from coordinator.recent import Recent
 from coordinator.refusal_book import RefusalBook
 from coordinator.registry import Registry
@@ -73,7 +74,7 @@ class Replica:
         self.metrics = Metrics(self._version)
         self.registry = Registry()
         self._suspicions = Suspicions()
-        self._twins = Twins()
+        self._twins, self._openings = Twins(), Openings(lambda: clock.now().monotonic_ns)
         self._departures = Departures(self._part_with)
         self._feed, self._recent = Feed(), Recent()
         self._refusals = RefusalBook(store, lambda: self.host.state, settings.replica_id)
@@ -112,6 +113,7 @@ class Replica:
             refusals=self._refusals,
             suspicions=self._suspicions,
             twins=self._twins,
+            openings=self._openings,
             nursery=nursery,
             around=self._around,
             quota_used=lambda: self._quota_used,
@@ -166,6 +168,7 @@ class Replica:
         if stream is not None:
             stream.close("the agent was removed from the fleet")
         self._twins.forget(agent)
+        self._openings.forget(agent)
         self._suspicions.forget(agent)
         self.metrics.forget(agent)
 

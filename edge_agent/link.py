@@ -1,8 +1,9 @@
 """The agent's connection, carried out: one held stream down, short POSTs up (DESIGN.md section 3).
 
 ``turnout.protocol.session`` decides whom to try and when to give up; this opens and closes what it
-says and tells what came of it. One connection at a time: the link reads lines from the stream, and
-posts votes and reports to the replica at its other end.
+says and tells what came of it. One connection at a time: the link asks for a challenge, opens a stream
+with a report that repeats it, reads lines from the stream, and posts votes and reports to the replica
+at its other end. Each report repeats the challenge, so that no recorded one is ever taken for it (S10).
 
 Votes do not wait behind reports. Reports keep their order, and of those that wait only the newest is
 sent: each says all there is to say. Whatever is lost with a connection is said again at the next
@@ -11,6 +12,7 @@ one, so nothing is ever repeated here.
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -18,6 +20,7 @@ from contextlib import aclosing
 import httpx
 import structlog
 import trio
+from attrs import evolve
 
 from turnout.protocol.clock import SECOND
 from turnout.protocol.errors import MalformedError
@@ -43,10 +46,12 @@ from turnout.runtime.http.lines import NDJSON
 from turnout.runtime.problems import Problem, parse_problem
 from turnout.runtime.tls import trusting_nobody
 
+CHALLENGE_PATH = "/v1/agent/challenge"
 STREAM_PATH = "/v1/agent/stream"
 REPORTS_PATH = "/v1/agent/reports"
 
 _VOTES_WAITING = 16
+_MAX_CHALLENGE = 128
 _REDIRECTS = frozenset({307, 308})
 
 # Lines must come as they are written, not in compressed blocks.
@@ -98,7 +103,7 @@ class Link:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.signer = signer
-        self._opening = opening
+        self.opening = opening
         self.tell_session = tell_session
         self.tell_agent = tell_agent
         self.turned_away = turned_away
@@ -171,7 +176,7 @@ class Link:
         assert self._nursery is not None, "run() was started before the session was told anything"
         self._close()
         self._connection = _Connection(self, wanted)
-        self._nursery.start_soon(self._connection.run, self._opening())
+        self._nursery.start_soon(self._connection.run)
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -188,6 +193,7 @@ class _Connection:
         self.announced = trio.Event()
         """Set once the agent was told that a link is up: what it answers before would be dropped."""
         self._number = wanted.link
+        self._challenge = ""
         self._link = link
         self._votes, self._votes_waiting = trio.open_memory_channel[Vote](_VOTES_WAITING)
         self._report: Report | None = None
@@ -203,12 +209,12 @@ class _Connection:
         except trio.WouldBlock:
             _log.warning("a vote is dropped: the coordinator takes none", url=self.url)
 
-    async def run(self, opening: Report) -> None:
+    async def run(self) -> None:
         """Open the stream and serve it until it ends."""
         with self.scope:
             end: Redirected | Disconnected
             try:
-                await self._open(opening)
+                await self._open()
                 end = self._over("the coordinator ended the stream")
             except* _Moved as moved:
                 end = Redirected(link=self._number, url=str(_first(moved)))
@@ -224,9 +230,12 @@ class _Connection:
     def _over(self, reason: str) -> Disconnected:
         return Disconnected(link=self._number, reason=f"{self.url}: {reason}")
 
-    async def _open(self, opening: Report) -> None:
-        body = encode(signed(opening, self._link.signer))
-        response = await self._request(STREAM_PATH, body, stream=True)
+    async def _open(self) -> None:
+        answer = await self._request("GET", CHALLENGE_PATH)
+        await _check(answer)
+        self._challenge = _challenge_in(answer.content)
+        opening = self._encoded(self._link.opening())
+        response = await self._request("POST", STREAM_PATH, opening, stream=True)
         try:
             await _check(response)
             self._link.taken(self.url)
@@ -260,24 +269,32 @@ class _Connection:
             if receipt is not None:
                 await self._link.tell_agent(FromLeader(message=receipt))
 
-    async def _request(self, path: str, body: bytes, *, stream: bool = False) -> httpx.Response:
-        """The answer to a POST; a stream's may be silent for as long as the session bears it."""
+    def _encoded(self, message: Up) -> bytes:
+        """A message as it goes out: a report tells its stream, and all are signed."""
+        if isinstance(message, Report):
+            message = evolve(message, challenge=self._challenge)
+        return encode(signed(message, self._link.signer))
+
+    async def _request(
+        self, method: str, path: str, body: bytes = b"", *, stream: bool = False
+    ) -> httpx.Response:
+        """The answer; a stream's may be silent for as long as the session bears it."""
         patience_s = self._link.patience_s
         timeout = httpx.Timeout(patience_s, read=None if stream else patience_s)
         request = httpx.Request(
-            "POST",
+            method,
             self.url + path,
             headers=_HEADERS,
-            content=body,
+            content=body or None,
             extensions={"timeout": timeout.as_dict()},
         )
-        request.stream = _Body(body)
+        if body:
+            request.stream = _Body(body)
         return await self._link.client.send(request, stream=stream)
 
     async def _post(self, message: Up) -> Receipt | None:
         """Send one message; None where it was refused: the stream stays all the same."""
-        body = encode(signed(message, self._link.signer))
-        answer = await self._request(REPORTS_PATH, body)
+        answer = await self._request("POST", REPORTS_PATH, self._encoded(message))
         if answer.is_client_error:
             problem = parse_problem(answer.status_code, answer.content)
             self._link.refused(self.url, type(message).__name__, problem)
@@ -302,6 +319,17 @@ class _Body(httpx.AsyncByteStream):
         if not self._pieces:
             raise StopAsyncIteration
         return self._pieces.pop()
+
+
+def _challenge_in(content: bytes) -> str:
+    """The challenge that a leader gave. Raises MalformedError."""
+    try:
+        challenge = json.loads(content)["challenge"]
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        raise MalformedError("a challenge was asked for, and none was given") from error
+    if not isinstance(challenge, str) or len(challenge) > _MAX_CHALLENGE:
+        raise MalformedError(f"a challenge is a text of at most {_MAX_CHALLENGE} characters")
+    return challenge
 
 
 async def _check(response: httpx.Response) -> None:

@@ -6,7 +6,7 @@ it; the machine asks again, since what holds at the door may not hold any more w
 
 from __future__ import annotations
 
-from collections import deque
+import json
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request as HttpRequest
@@ -22,7 +22,6 @@ from turnout.protocol.coordinator_state import Role
 from turnout.protocol.errors import MalformedError
 from turnout.protocol.events import FromAgent
 from turnout.protocol.gate import Suspicion, admit_from_agent
-from turnout.protocol.identifiers import AgentId
 from turnout.protocol.limits import MAX_REPORT_BYTES
 from turnout.protocol.messages import Receipt, Report, Up
 from turnout.protocol.wire import decode_up, encode
@@ -32,7 +31,7 @@ from turnout.runtime.http.lines import NDJSON, line
 from turnout.runtime.http.streams import HeldResponse
 from turnout.runtime.problems import Problem, ProblemError
 
-_REMEMBERED_OPENINGS = 16
+CHALLENGE_PATH = "/v1/agent/challenge"
 
 Handler = Callable[[Up, str], Awaitable[ASGIApp]]
 
@@ -47,34 +46,6 @@ _PROBLEMS = {
     Suspicion.NOT_ASKED: problems.NOT_ASKED,
     Suspicion.JOURNAL: problems.NOT_ASKED,
 }
-
-
-class Openings:
-    """The reports that agents opened streams with: one that comes again is a replay (S10).
-
-    Within one stream the agent's own clock tells old reports from new ones; but it begins anew
-    when the agent's host does, so an opening is known by its signature.
-    """
-
-    def __init__(self) -> None:
-        self._seen: dict[AgentId, deque[str]] = {}
-        self._sent_ns: dict[AgentId, MonotonicNs] = {}
-
-    def open(self, report: Report) -> bool:
-        """Take note of an opening; false if it was seen before."""
-        seen = self._seen.setdefault(report.agent, deque(maxlen=_REMEMBERED_OPENINGS))
-        if report.signature in seen:
-            return False
-        seen.append(report.signature)
-        self._sent_ns[report.agent] = report.sent_ns
-        return True
-
-    def follow(self, report: Report) -> bool:
-        """Take note of a report on an open stream; false if a newer one was heard before."""
-        if report.sent_ns <= self._sent_ns.get(report.agent, MonotonicNs(-1)):
-            return False
-        self._sent_ns[report.agent] = report.sent_ns
-        return True
 
 
 class _LineResponse:
@@ -92,7 +63,7 @@ class _LineResponse:
 
 
 class AgentDoor:
-    """The two addresses for agents, as an ASGI application.
+    """The addresses for agents, as an ASGI application.
 
     It stands before the framework that serves operators: a leader hears each of its agents two or
     three times in a switch, and routing and middleware would cost as much again as the rest.
@@ -100,7 +71,6 @@ class AgentDoor:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._openings = Openings()
         self._presence = Presence(context.registry, context.nursery, context.host.tell)
         self._handlers: dict[str, Handler] = {
             "/v1/agent/stream": self._open,
@@ -109,7 +79,9 @@ class AgentDoor:
 
     def serves(self, scope: Scope) -> bool:
         """Whether a request is an agent's."""
-        return scope["type"] == "http" and scope["path"] in self._handlers
+        if scope["type"] != "http":
+            return False
+        return scope["path"] in self._handlers or scope["path"] == CHALLENGE_PATH
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request that it serves."""
@@ -117,12 +89,16 @@ class AgentDoor:
         await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
-        if scope["method"] != "POST":
-            detail = f"Agents POST here, not {scope['method']}."
-            headers = {"allow": "POST"}
+        method = "GET" if scope["path"] == CHALLENGE_PATH else "POST"
+        if scope["method"] != method:
+            detail = f"Agents {method} here, not {scope['method']}."
+            headers = {"allow": method}
             return problems.METHOD_NOT_ALLOWED.problem(detail).response(headers)
         if self._context.state.role is not Role.LEADING:
             return elsewhere(self._context, HttpRequest(scope))
+        if scope["path"] == CHALLENGE_PATH:
+            challenge = {"challenge": self._context.openings.challenge()}
+            return _LineResponse(line(json.dumps(challenge).encode()))
         try:
             address = address_of(scope)
             message = self._admitted(await _body(receive), address)
@@ -136,11 +112,12 @@ class AgentDoor:
             detail = "A stream is opened with a report, not with a vote."
             raise ProblemError(problems.INVALID_FIELD.problem(detail))
         context, stream = self._context, new_stream()
+        if not context.openings.is_fresh(report):
+            raise _replayed(report, context, "It answers no challenge of this leader's of now")
         held = is_held(context, report.agent)
         turn_twin_away(context, report, address, held=held)
-        if not self._openings.open(report):
-            raise _replayed(report, context)
         take_note(context, report, address, held=held)
+        context.openings.opened(report)
         await self._presence.opened(report, stream)
 
         def on_end(_reason: str) -> None:
@@ -153,8 +130,9 @@ class AgentDoor:
     async def _take(self, message: Up, _address: str) -> ASGIApp:
         """Take a vote or report, and answer with this leader's clocks."""
         if isinstance(message, Report):
-            if not self._openings.follow(message):
-                raise _replayed(message, self._context)
+            if not self._context.openings.follows(message):
+                reason = "It, or a newer one, was heard before, or it is of another stream"
+                raise _replayed(message, self._context, reason)
             self._context.twins.heard(message.agent)
         await self._context.host.tell(FromAgent(message=message))
         return _LineResponse(line(encode(_receipt(self._context, message))))
@@ -223,9 +201,9 @@ def _problem(suspicion: Suspicion, message: Up, context: Context) -> Problem:
     return _PROBLEMS[suspicion].problem(details[suspicion], agents=[agent])
 
 
-def _replayed(report: Report, context: Context) -> ProblemError:
+def _replayed(report: Report, context: Context, reason: str) -> ProblemError:
     context.metrics.message_refused(problems.REPLAYED.name)
-    detail = f"This report of '{report.agent}', or a newer one, was received before."
+    detail = f"This report of '{report.agent}' is not fresh. {reason}."
     return ProblemError(problems.REPLAYED.problem(detail, agents=[report.agent]))
 
 

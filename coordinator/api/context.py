@@ -13,6 +13,7 @@ from coordinator.config import CoordinatorSettings
 from coordinator.desk import Desk
 from coordinator.feed import Feed
 from coordinator.metrics import Metrics
+from coordinator.openings import Openings
 from coordinator.recent import Recent
 from coordinator.refusal_book import RefusalBook
 from coordinator.registry import Registry
@@ -50,6 +51,7 @@ class Context:
     refusals: RefusalBook
     suspicions: Suspicions
     twins: Twins
+    openings: Openings
     nursery: trio.Nursery
     around: Callable[[], Surroundings]
     quota_used: Callable[[], float]

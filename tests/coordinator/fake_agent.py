@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Sequence
 
 import trio
+from attrs import evolve
 
 from turnout.protocol.effects import (
     Activate,
@@ -38,7 +39,7 @@ from turnout.protocol.events import (
 )
 from turnout.protocol.identifiers import AgentId, Digest, Region
 from turnout.protocol.limits import Timing
-from turnout.protocol.messages import Down, No, Receipt, Up, Vote
+from turnout.protocol.messages import Down, No, Receipt, Report, Up, Vote
 from turnout.protocol.participant import Participant
 from turnout.protocol.participant_state import ParticipantConfig, ParticipantState
 from turnout.protocol.records import Active, AgentRecord, SignedTable
@@ -47,7 +48,8 @@ from turnout.protocol.wire import decode_down, encode
 from turnout.runtime.clock import SystemClock
 from turnout.runtime.host import Host
 from turnout.runtime.http.client import ClientTimeouts, Coordinators
-from turnout.runtime.http.client_errors import CoordinatorError
+from turnout.runtime.http.client_errors import CoordinatorError, RefusedStreamError
+from turnout.runtime.problems import parse_problem
 
 COUNT_S = 0.05
 
@@ -68,6 +70,7 @@ class FakeAgent:
         self.refuse = ""
         self.diverge = ""
         self.silent = False
+        self.challenge = ""
         self.sent: list[tuple[str, bytes, int]] = []
         """Path, body and status of everything said."""
         self.urls = list(urls)
@@ -157,7 +160,12 @@ class FakeAgent:
                     self._to_send.receive_nowait()
 
     async def _link(self, coordinators: Coordinators) -> None:
-        body = self._encoded(await self._to_send.receive())
+        opening = await self._to_send.receive()
+        answer = await coordinators.request("GET", "/v1/agent/challenge")
+        if answer.status_code != 200:
+            raise RefusedStreamError(parse_problem(answer.status_code, answer.content))
+        self.challenge = answer.json()["challenge"]
+        body = self._encoded(opening)
         async with coordinators.open_lines("POST", "/v1/agent/stream", body=body) as lines:
             self.sent.append(("/v1/agent/stream", body, 200))
             async with trio.open_nursery() as nursery:
@@ -177,4 +185,6 @@ class FakeAgent:
                     await self._host.tell(FromLeader(message=heard))
 
     def _encoded(self, message: Up) -> bytes:
+        if isinstance(message, Report):
+            message = evolve(message, challenge=self.challenge)
         return encode(signed(message, self.signer))

@@ -10,9 +10,9 @@ import trio
 from attrs import evolve
 
 from tests.coordinator.conftest import Begin
+from tests.coordinator.test_arrivals import opening
 from tests.coordinator.test_refusals import refused
 from tests.coordinator.world import World, until
-from turnout.protocol.clock import MonotonicNs
 from turnout.protocol.identifiers import AgentId, Epoch, Term
 from turnout.protocol.messages import Receipt, Report, Up, Vote
 from turnout.protocol.signing import Ed25519Signer, signed
@@ -96,8 +96,8 @@ async def test_message_that_comes_again_is_refused_and_changes_nothing(begin: Be
     before = leader.state.reports[agent.agent]
     answer = await world.request("POST", "/v1/agent/reports", content=report)
     refused(answer, 409, "replayed", "'a'")
-    opening = next(body for path, body, _ in agent.sent if path.endswith("stream"))
-    answer = await world.request("POST", "/v1/agent/stream", content=opening)
+    first = next(body for path, body, _ in agent.sent if path.endswith("stream"))
+    answer = await world.request("POST", "/v1/agent/stream", content=first)
     refused(answer, 409, "replayed")
     assert leader.state.reports[agent.agent].sent_ns >= before.sent_ns
     assert agent.agent in leader.state.connected
@@ -148,8 +148,7 @@ async def test_agent_that_does_not_read_is_cut_off_and_slows_nobody(begin: Begin
     await until(lambda: len(leader.state.connected) == 1)
     agent = world.agents["a"]
     port = int(leader.url.rpartition(":")[2])
-    report = evolve(leader.state.reports[agent.agent], signature="", prepared=None)
-    body = encode(signed(evolve(report, sent_ns=MonotonicNs(report.sent_ns + 10**9)), agent.signer))
+    body = await opening(world, leader.state.reports[agent.agent], agent.signer)
     deaf = await trio.open_tcp_stream("127.0.0.1", port)
     head = f"POST /v1/agent/stream HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
     await deaf.send_all(head.encode() + body)

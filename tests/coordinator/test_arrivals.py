@@ -26,8 +26,14 @@ from turnout.runtime.problems import parse_problem
 A = AgentId("a")
 
 
+async def opening(world: World, report: Report, signer: Signer) -> bytes:
+    """The report in answer to a challenge of the leader's."""
+    challenge = (await world.get("/v1/agent/challenge"))["challenge"]
+    return encode(signed(evolve(report, challenge=challenge, signature=""), signer))
+
+
 async def open_stream(world: World, report: Report, signer: Signer) -> httpx.Response:
-    body = encode(signed(evolve(report, signature=""), signer))
+    body = await opening(world, report, signer)
     return await world.request("POST", "/v1/agent/stream", content=body)
 
 
@@ -97,7 +103,7 @@ async def test_agent_of_another_region_or_history_is_let_in_and_named(begin: Beg
         incarnation=Incarnation(number=1, id="another"),
         committed=None,
     )
-    body = encode(signed(evolve(odd, signature=""), world.agents["a"].signer))
+    body = await opening(world, odd, world.agents["a"].signer)
     async with httpx.AsyncClient(trust_env=False) as client:
         async with client.stream("POST", f"{leader.url}/v1/agent/stream", content=body) as answer:
             assert answer.status_code == 200
@@ -121,6 +127,9 @@ async def test_h13_second_agent_with_another_journal_is_turned_away_and_standing
     assert (await suspicions(world))["identity-in-use"]["agent"] == "a"
     assert A in leader.state.connected
     assert (leader.state.fleet, leader.state.fleet.good) == (fleet, ("a", "b"))
+    following = evolve(await report_of(world), signature="")
+    body = encode(signed(following, world.agents["a"].signer))
+    assert (await world.request("POST", "/v1/agent/reports", content=body)).status_code == 200
 
     async def is_written() -> bool:
         return any(map(is_twin, (await world.get("/v1/history"))["entries"]))

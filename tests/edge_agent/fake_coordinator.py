@@ -15,7 +15,7 @@ import trio
 from attrs import evolve
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from turnout.protocol.clock import ClockNs, MonotonicNs
@@ -109,6 +109,9 @@ class FakeCoordinator:
         self.reports: list[Report] = []
         self.opened: list[Report] = []
         self.forged: list[Up] = []
+        self.challenges: list[str] = []
+        self.nonsense: object = None
+        """Given in place of a challenge."""
         self.streams: dict[AgentId, OutboundStream] = {}
         self.leader_url: str | None = None
         self.refuse: problems.Problem | None = None
@@ -120,6 +123,7 @@ class FakeCoordinator:
         """Serve; the address."""
         app = Starlette(
             routes=[
+                Route("/v1/agent/challenge", self._challenge, methods=["GET"]),
                 Route("/v1/agent/stream", self._open, methods=["POST"]),
                 Route("/v1/agent/reports", self._take, methods=["POST"]),
             ],
@@ -241,11 +245,19 @@ class FakeCoordinator:
 
     # ------------------------------------------------------------------------ HTTP
 
+    async def _challenge(self, _request: Request) -> Response:
+        if self.leader_url is not None:
+            return Response(status_code=307, headers={"location": self.leader_url})
+        self.challenges.append(f"challenge {len(self.challenges)}")
+        given = {"challenge": self.challenges[-1]} if self.nonsense is None else self.nonsense
+        return JSONResponse(given)
+
     async def _open(self, request: Request) -> Response:
         report = decode_up(await request.body())
         assert isinstance(report, Report)
         if answer := self._turned_away(report):
             return answer
+        assert report.challenge == self.challenges[-1]
         self.opened.append(report)
         self.reports.append(report)
         stream = OutboundStream(max_frames=256, max_bytes=8 * 1024 * 1024)

@@ -296,6 +296,20 @@ async def test_replayed_messages_change_nothing(edge: Edge, leader: FakeCoordina
     assert len(leader.votes_of(1)) == 1
 
 
+async def test_s10_every_report_repeats_the_challenge_of_its_stream(
+    edge: Edge, leader: FakeCoordinator
+) -> None:
+    async with edge.running(leader.url):
+        await until(lambda: len(leader.reports) > 2)
+        first = {report.challenge for report in leader.reports}
+        leader.streams[AGENT].close("restarted")
+        await until(lambda: len(leader.opened) == 2)
+        heard = len(leader.reports)
+        await until(lambda: len(leader.reports) > heard)
+        second = {report.challenge for report in leader.reports} - first
+    assert [first, second] == [{"challenge 0"}, {"challenge 1"}]
+
+
 async def test_agent_with_a_wrong_key_is_turned_away_and_serves_on(
     edge: Edge, leader: FakeCoordinator
 ) -> None:

@@ -104,6 +104,22 @@ async def test_reason_is_said_again_when_it_changes_and_after_the_agent_was_take
     assert last == first
 
 
+@pytest.mark.parametrize(
+    "nonsense", [[], "no", {"x": ""}, {"challenge": 1}, {"challenge": "x" * 200}]
+)
+async def test_leader_that_gives_no_challenge_is_told_of_and_tried_again(
+    edge: Edge, leader: FakeCoordinator, log: list[EventDict], nonsense: object
+) -> None:
+    leader.nonsense = nonsense
+    async with edge.running(leader.url):
+        await until(lambda: len(leader.challenges) > 2)
+        assert not leader.opened
+        leader.nonsense = None
+        await until(lambda: connected(leader))
+    (told,) = reasons(log)
+    assert "challenge" in told
+
+
 async def test_replicas_that_refuse_for_different_reasons_are_each_told_once(
     edge: Edge, leader: FakeCoordinator, log: list[EventDict], registry: CollectorRegistry
 ) -> None:

@@ -170,6 +170,8 @@ class Report:
         staged_lost: the prepared table could not be staged again after a restart.
         tables: digests that the agent has on disk.
         sent_ns: the agent's monotonic clock, echoed by the receipt.
+        challenge: the leader's, that the stream was opened in answer to; a host's to fill in. By it a
+            host tells what is said now from what was recorded (S10).
     """
 
     agent: AgentId
@@ -190,6 +192,7 @@ class Report:
     drains: tuple[DrainStatus, ...] = ()
     tables: tuple[Digest, ...] = ()
     sent_ns: MonotonicNs = MonotonicNs(0)
+    challenge: str = ""
     signature: str = ""
 
     @cached_property

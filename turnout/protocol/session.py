@@ -50,7 +50,8 @@ YOUNG_CAP_NS = 4 * SECOND
 let its twin's stream grow old; and four silent replicas may follow it within the 15 s of L3."""
 
 ROUND_TRIPS_TO_CONNECT = 4
-"""TCP, TLS 1.3 and the request take one each; one more for a segment lost."""
+"""TCP, TLS 1.3, the challenge and its answer take one each. Round trips below their ceiling leave room
+for a segment lost; more than that would cost L3, since four silent replicas may come first."""
 
 
 # --- what it is told ----------------------------------------------------------------------------

@@ -160,7 +160,7 @@ AGENT_EXISTS = _row("agent-exists", 409, ExitCode.REFUSED, "The agent is enrolle
 STALE_TERM = _row("stale-term", 409, ExitCode.REFUSED, "The message is of an earlier term")
 NOT_ASKED = _row("not-asked", 409, ExitCode.REFUSED, "Nobody asked for this vote")
 IDENTITY_IN_USE = _row("identity-in-use", 409, ExitCode.REFUSED, "Another agent holds this identity")
-REPLAYED = _row("replayed", 409, ExitCode.REFUSED, "The message was received before")
+REPLAYED = _row("replayed", 409, ExitCode.REFUSED, "The message is not fresh")
 QUOTA = _row("quota", 507, ExitCode.REFUSED, "The store is nearly full")
 
 # Who asks may not.
