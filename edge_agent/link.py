@@ -52,6 +52,9 @@ REPORTS_PATH = "/v1/agent/reports"
 
 _VOTES_WAITING = 16
 _MAX_CHALLENGE = 128
+_MAX_SAID = 64
+"""What replicas said last, for the log: five of them say little, but a redirect may name any address."""
+
 _REDIRECTS = frozenset({307, 308})
 
 # Lines must come as they are written, not in compressed blocks.
@@ -142,8 +145,10 @@ class Link:
             _log.warning("not taken by the leader", message=kind, reason=problem.detail)
 
     def _is_news(self, about: tuple[str, str], said: str) -> bool:
-        is_news = self._said.get(about) != said
+        is_news = self._said.pop(about, None) != said
         self._said[about] = said
+        if len(self._said) > _MAX_SAID:
+            del self._said[next(iter(self._said))]
         return is_news
 
     async def carry_out(self, effect: SessionEffect) -> None:

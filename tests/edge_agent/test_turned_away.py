@@ -134,6 +134,18 @@ async def test_replicas_that_refuse_for_different_reasons_are_each_told_once(
     assert len(reasons(log)) == 2
 
 
+def test_replicas_that_a_redirect_may_name_without_end_are_not_remembered_without_end(
+    edge: Edge, log: list[EventDict]
+) -> None:
+    link = edge.agent("http://127.0.0.1:9").link
+    for number in range(1000):
+        link.ended(f"http://replica-{number}", "refused")
+    link.ended("http://replica-999", "refused")
+    assert len(reasons(log)) == 1000
+    link.ended("http://replica-0", "refused")
+    assert len(reasons(log)) == 1001
+
+
 async def test_messages_that_the_leader_will_not_have_are_told_once(
     edge: Edge, leader: FakeCoordinator, log: list[EventDict]
 ) -> None:
