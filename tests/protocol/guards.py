@@ -96,6 +96,7 @@ IF_STORED = "where it is one that is never deleted (any other is written here)"
 IF_MARKING = "if it marks"
 IF_ASKED = "where I read one"
 IF_NEVER_ASKED = "where I read none"
+IF_FOR_A_ROLLBACK = "if a rollback asked for it"
 
 _NO_INTENT_OPEN = "**No intent open**"
 _NO_OTHER_MARK_IS_LOST = Rule(kind=ModifiedAt, key="standing", keeps_out="no other mark is lost")
@@ -188,6 +189,12 @@ ROWS = (
                 key="intents/<e>",
                 when=IF_NEVER_ASKED,
                 keeps_out="a number is used up only if nothing was accepted under it (H3, P2)",
+            ),
+            Rule(
+                kind=Absent,
+                key="requests/<key>",
+                when=IF_FOR_A_ROLLBACK,
+                keeps_out="the key of a rollback that asked for it is no other switch's (H20)",
             ),
         ),
         writes="decision, head, outcome; the key of a rollback that asked for it",

@@ -25,6 +25,7 @@ from tests.protocol.explore.bootstrap import table
 from tests.protocol.fake_store import FakeStore
 from tests.protocol.guards import (
     IF_ASKED,
+    IF_FOR_A_ROLLBACK,
     IF_MARKING,
     IF_NEVER_ASKED,
     IF_STORED,
@@ -311,7 +312,7 @@ SITUATIONS = {
     "commit without the absent": Situation(name="decide-commit", make=_commit_without_the_absent),
     "abort": Situation(name="decide-abort", make=_abort, when=(IF_ASKED,)),
     "abort for a rollback": Situation(
-        name="decide-abort", make=_abort_for_a_rollback, when=(IF_ASKED,)
+        name="decide-abort", make=_abort_for_a_rollback, when=(IF_ASKED, IF_FOR_A_ROLLBACK)
     ),
     "abort of what was never asked": Situation(
         name="decide-abort", make=_abort_of_what_was_never_asked, when=(IF_NEVER_ASKED,)

@@ -123,7 +123,8 @@ def _on_message(turn: Turn, message: Down) -> None:
     _judge(turn, message, admission)
     if isinstance(message, Prepare | Sync) and admission.facts:
         hear_leader(turn, message.term, message.replica)
-        learn(turn, message)
+        if not _disk_rests(turn):
+            learn(turn, message)
     if not admission.order:
         return
     assert not isinstance(message, Sync), "a sync is no order: its head passes the gate, no more"
@@ -133,7 +134,8 @@ def _on_message(turn: Turn, message: Down) -> None:
         case Receipt():
             on_receipt(turn, message)
         case Rebase():
-            rebase(turn, message)
+            if not _disk_rests(turn):
+                rebase(turn, message)
         case _ as never:
             assert_never(never)
 
@@ -154,7 +156,7 @@ def _on_wake(turn: Turn) -> None:
     for name in turn.state.timers.expired(turn.now):
         timers = turn.state.timers.disarm(name)
         turn.change(Cause.DUE if name == DUE else None, timers=timers)
-        if name == REPORT:
+        if name in (REPORT, JOURNAL):
             turn.has_news = True
         drain_timed_out(turn, name)
 
@@ -173,11 +175,21 @@ def _on_booted(turn: Turn, event: Booted) -> None:
     schedule(turn, Cause.RESTART)
 
 
+def _disk_rests(turn: Turn) -> bool:
+    """Whether a write failed just now: what leaders tell is not taken up before ``retry_ns`` is over.
+
+    1. The disk is full: a commit cannot be written, and the agent reports so. 2. The leader sees an
+    agent that is behind, and tells it the commit. 3. That cannot be written, and so on, as fast as
+    messages go. When the time is over the agent reports, and is told again.
+    """
+    return turn.state.timers.armed(JOURNAL)
+
+
 def _on_persist_failed(turn: Turn, event: PersistFailed) -> None:
     """Believe the disk, not the memory: never vote or flip on what is not written (H26).
 
     The failed write is never repeated as such. What it was for is still wanted, and is written
-    anew: a commit with the next head heard, a flip's record after ``retry_ns``.
+    anew after ``retry_ns``: a commit with the next head heard, a flip's record at once.
     """
     state = turn.state
     kept = {digest: t for digest, t in state.tables.items() if digest in event.tables}

@@ -137,7 +137,7 @@ def decide(
     as read, or that there is none (P2). Of a racing commit and abort one wins, since both
     require that there is no decision. ``standing`` names a rollback's absent as stale;
     ``outcome`` is an abort's, which is known at once; ``request`` binds the key of a rollback
-    that asked for this abort.
+    that asked for this abort, and is used by nothing else (H20).
     """
     epoch = decision.epoch
     intent_guard: Guard = Absent(keys.intent(epoch))
@@ -155,17 +155,17 @@ def decide(
         writes.append(Put(keys.STANDING, canonical_bytes(standing)))
     if outcome is not None:
         writes.append(Put(keys.outcome(epoch), canonical_bytes(outcome)))
+    guards: list[Guard] = [
+        *reign.guards,
+        Equals(keys.HEAD, canonical_bytes(before)),
+        Absent(keys.decision(epoch)),
+        intent_guard,
+    ]
     if request is not None:
+        guards.append(Absent(keys.request(request[0])))
         writes.append(Put(keys.request(request[0]), canonical_bytes(request[1])))
     return Transaction(
-        name=f"decide-{decision.verdict}",
-        guards=(
-            *reign.guards,
-            Equals(keys.HEAD, canonical_bytes(before)),
-            Absent(keys.decision(epoch)),
-            intent_guard,
-        ),
-        writes=tuple(writes),
+        name=f"decide-{decision.verdict}", guards=tuple(guards), writes=tuple(writes)
     )
 
 

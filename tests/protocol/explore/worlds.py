@@ -99,7 +99,6 @@ WORLDS = (
         name="switch and rollback, takeover",
         replicas=2,
         budget=Budget(requests=(SWITCH, ROLLBACK), elections=(1,)),
-        long=True,
     ),
     SmallWorld(
         name="switch and rollback, takeover, an agent dies",

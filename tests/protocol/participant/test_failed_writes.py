@@ -18,11 +18,15 @@ from tests.protocol.participant.bench import (
     sync,
     votes,
 )
+from tests.protocol.participant.test_fencing import SECOND_INCARNATION, rebase_to
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.effects import SaveTable, Stage
+from turnout.protocol.limits import Timing
 from turnout.protocol.messages import No, Progress
 from turnout.protocol.participant_state import DUE
 from turnout.protocol.transitions import Voting
+
+RETRY_NS = Timing().retry_ns
 
 
 def test_yes_that_was_not_journalled_becomes_a_no_once() -> None:
@@ -85,7 +89,37 @@ def test_commit_that_was_not_journalled_is_not_flipped_to_and_written_with_the_n
     assert bench.state.operation is None
     assert bench.voting() is Voting.PREPARED
     assert len(reports(effects)) == 1
+    bench.wait(RETRY_NS)
     assert kinds(bench.hear(sync(HEAD7))) == ["Persist", "Activate"]
+
+
+def test_agent_whose_disk_failed_takes_up_nothing_until_a_while_is_over_and_then_asks_again() -> (
+    None
+):
+    """1. The commit cannot be written, which is reported. 2. The leader tells it again. 3. And so on,
+    as fast as messages go.
+    """
+    bench = Bench()
+    bench.prepared(prepare(7, GREEN, HEAD6))
+    held = bench.state.record
+    bench.hear(sync(HEAD7))
+    bench.fail_disk(held)
+    assert bench.hear(sync(HEAD7)) == ()
+    assert "Persist" not in kinds(bench.wait(RETRY_NS - 1))
+    assert bench.hear(sync(HEAD7)) == ()
+    (report,) = reports(bench.wait(1))
+    assert report.committed_epoch == 6
+    assert kinds(bench.hear(sync(HEAD7))) == ["Persist", "Activate"]
+
+
+def test_rebase_that_was_not_journalled_is_not_taken_up_until_a_while_is_over() -> None:
+    bench = Bench()
+    held, rebase = bench.state.record, rebase_to(SECOND_INCARNATION)
+    bench.hear(rebase)
+    bench.fail_disk(held)
+    assert bench.hear(rebase) == ()
+    bench.wait(RETRY_NS)
+    assert "Persist" in kinds(bench.hear(rebase))
 
 
 def test_scheduled_commit_that_was_not_journalled_has_no_timer() -> None:
@@ -105,6 +139,7 @@ def test_abort_that_was_not_journalled_leaves_the_doubt() -> None:
     bench.hear(sync(ABORT7))
     bench.fail_disk(held)
     assert bench.voting() is Voting.PREPARED
+    bench.wait(RETRY_NS)
     bench.hear(sync(ABORT7))
     assert bench.voting() is Voting.IDLE
 
@@ -116,6 +151,7 @@ def test_refused_next_epoch_is_remembered_when_the_abort_of_this_one_is_written_
     bench.hear(prepare(8, GREEN, ABORT7))
     bench.fail_disk(held)
     assert bench.voting() is Voting.PREPARED
+    bench.wait(RETRY_NS)
     bench.hear(sync(ABORT7))
     assert bench.voting() is Voting.REFUSED
 
