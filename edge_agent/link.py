@@ -42,6 +42,7 @@ from turnout.protocol.signing import Signer, signed
 from turnout.protocol.wire import decode_down, encode
 from turnout.runtime.http.answers import lines_of, reason_of, whole
 from turnout.runtime.http.client_errors import StreamBrokenError
+from turnout.runtime.http.joined import JoiningTransport
 from turnout.runtime.http.lines import NDJSON
 from turnout.runtime.problems import Problem, parse_problem
 from turnout.runtime.tls import trusting_nobody
@@ -112,7 +113,7 @@ class Link:
         self.turned_away = turned_away
         self.patience_s = timing.silence_ns / SECOND
         self.client = httpx.AsyncClient(
-            verify=ssl_context or trusting_nobody(),
+            transport=JoiningTransport(ssl_context or trusting_nobody()),
             trust_env=False,
             follow_redirects=False,
         )
