@@ -7,6 +7,7 @@ hooks here refuse what its own would convert, and collect faults instead of stop
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import math
 import re
@@ -92,7 +93,7 @@ def _structure_table(converter: cattrs.Converter, value: object, cls: type[Any])
         raise ValueError(f"must be a table, not {shown(value)}")
     fields = {field.alias or field.name: field for field in attrs.fields(cls) if field.init}
     faults = [_unknown_key(name, list(fields)) for name in value if name not in fields]
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # classes are hashable
     known: dict[str, object] = {}
     for name, field in fields.items():
         if name in value:
@@ -104,6 +105,12 @@ def _structure_table(converter: cattrs.Converter, value: object, cls: type[Any])
     if faults:
         raise FaultsError(faults)
     return cls(**known)
+
+
+@functools.cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """The types of a class's fields, evaluated from their text once: it takes half a millisecond."""
+    return typing.get_type_hints(cls)
 
 
 def _structure_into(
