@@ -1,7 +1,7 @@
 """Verifying each signature once, though two ask: the door of the API, and the machine behind it.
 
 The door has to know at once, to tell a sender what is wrong; the machine trusts nobody's word for
-it. Ed25519 costs 130 us, looking it up here two.
+it. Ed25519 costs 57 us, looking it up here two.
 """
 
 from __future__ import annotations

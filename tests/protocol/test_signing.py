@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.protocol.strategies import heads, votes
 from turnout.protocol.identifiers import AgentId, Digest, Epoch, Term
@@ -92,3 +95,31 @@ def test_signature_over_one_kind_never_passes_for_another() -> None:
 )
 def test_nonsense_verifies_as_false(key: str, signature: str) -> None:
     assert not VERIFIER.verify(key, b"payload", signature)
+
+
+@given(st.binary(max_size=200), st.integers(0, 63), st.integers(1, 255), st.booleans())
+def test_verifier_says_what_openssl_says(payload: bytes, at: int, flip: int, spoilt: bool) -> None:
+    mark = bytearray.fromhex(SIGNER.sign(payload))
+    mark[at] ^= flip if spoilt else 0
+    key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(SIGNER.public_key))
+    try:
+        key.verify(bytes(mark), payload)
+        is_good = True
+    except InvalidSignature:
+        is_good = False
+    assert VERIFIER.verify(SIGNER.public_key, payload, mark.hex()) == is_good == (not spoilt)
+
+
+def test_signature_of_another_length_is_none_wherever_it_is_cut() -> None:
+    payload = b"payload"
+    mark = SIGNER.sign(payload)
+    longer, shorter = mark + payload[:1].hex(), mark[:-2]
+    assert not VERIFIER.verify(SIGNER.public_key, payload[1:], longer)
+    assert not VERIFIER.verify(SIGNER.public_key, bytes.fromhex(mark[-2:]) + payload, shorter)
+
+
+def test_key_of_small_order_signs_nothing() -> None:
+    # The neutral point: with it as the key, R = [S]B holds for whatever payload.
+    neutral = "01" + "00" * 31
+    zero = neutral + "00" * 32
+    assert not VERIFIER.verify(neutral, b"payload", zero)
