@@ -174,17 +174,21 @@ def encode_head(
     channel: Channel, status: int, headers: list[tuple[bytes, bytes]], *, close: bool
 ) -> bytes:
     """Status line and header fields, with the date that RFC 9110, section 6.6.1 asks for."""
-    all_headers = [*headers, (b"date", _date_of(int(time.time())))]
+    second = int(time.time())
+    return channel.encode(_response(status, tuple((n, v) for n, v in headers), second, close=close))
+
+
+@lru_cache(maxsize=64)
+def _response(
+    status: int, headers: tuple[tuple[bytes, bytes], ...], second: int, *, close: bool
+) -> h11.Response:
+    """The head of an answer: a thousand agents are given the same in the same second."""
+    date = formatdate(second, usegmt=True).encode("ascii")
+    all_headers = [*headers, (b"date", date)]
     if close:
         all_headers.append((b"connection", b"close"))
     reason = _REASONS.get(status, b"")
-    return channel.encode(h11.Response(status_code=status, headers=all_headers, reason=reason))
-
-
-@lru_cache(maxsize=1)
-def _date_of(second: int) -> bytes:
-    """A moment as header fields say it: thousands of answers are given in the same second."""
-    return formatdate(second, usegmt=True).encode("ascii")
+    return h11.Response(status_code=status, headers=all_headers, reason=reason)
 
 
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
