@@ -32,7 +32,7 @@ from tests.protocol.histories import (
     tell,
 )
 from tests.protocol.history_ends import ends_well
-from turnout.protocol import coordinator, draining, fencing, gate, landing, learning, serving
+from turnout.protocol import coordinator, draining, fencing, gate, learning, releasing, serving
 from turnout.protocol.activation import Wait
 from turnout.protocol.clock import Instant
 from turnout.protocol.coordinator_state import CoordinatorState
@@ -144,7 +144,7 @@ def waits_longer_than_g(patch: Patch) -> None:
 
 def released_too_early(patch: Patch) -> None:
     """A source is said to be free as soon as its time is up, whoever still uses it."""
-    patch.setattr(landing, "_is_draining", lambda *_: False)
+    patch.setattr(releasing, "_is_draining", lambda *_: False)
 
 
 def closes_what_is_wanted(patch: Patch) -> None:

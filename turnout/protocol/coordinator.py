@@ -3,8 +3,8 @@
 Read it top to bottom: one handler an event, each a few lines that call the files that know:
 ``takeover.py`` (a new leader), ``requesting.py`` (what operators ask for), ``planning.py`` (may a
 request become a switch), ``switching.py`` (prepare, votes, the decision), ``landing.py`` (live,
-outcome, drain), ``standing.py`` (the fleet), ``telling.py`` (which agent hears what),
-``tidying.py`` (garbage), ``storing.py`` (the store).
+outcome), ``releasing.py`` (drain, release), ``standing.py`` (the fleet), ``telling.py`` (which agent
+hears what), ``tidying.py`` (garbage), ``storing.py`` (the store).
 A replica that does not lead ignores everything but ``Elected`` and refuses requests.
 """
 
@@ -12,7 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from turnout.protocol import keys, landing, requesting, standing, switching, takeover, tidying
+from turnout.protocol import (
+    keys,
+    landing,
+    releasing,
+    requesting,
+    standing,
+    switching,
+    takeover,
+    tidying,
+)
 from turnout.protocol.clock import Instant, MonotonicNs
 from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import (
@@ -154,7 +163,7 @@ _ON_TIMER: dict[str, Callable[[Turn], None]] = {
     switching.PREPARE_TIMER: _t_prep_is_over,
     switching.UNDO_TIMER: switching.time_is_up,
     landing.LIVE_TIMER: landing.time_is_up,
-    landing.RETAIN_TIMER: landing.release_when_drained,
+    releasing.RETAIN_TIMER: releasing.release_when_drained,
     STORE_TIMER: repeat_unanswered,
     SYNC_TIMER: _on_sync,
     tidying.TIDY_TIMER: tidying.begin,
@@ -177,7 +186,7 @@ def _on_lost(turn: Turn, operation: Operation, lost: Lost) -> None:
     if not is_led_by_us(turn, lost.found):
         takeover.depose(turn, takeover.ANOTHER_LEADS)
     elif operation.name == RELEASE:
-        landing.release_refused(turn)
+        releasing.release_refused(turn)
     else:
         text = f"'{operation.name}' was refused: the store is not as this leader left it"
         takeover.depose(turn, text)
@@ -216,14 +225,14 @@ def _answer_undone(turn: Turn, decision: Decision) -> None:
 
 def _fleet_won(turn: Turn, epoch: Epoch, won: Won) -> None:
     standing.changed(turn, won.revision)
-    landing.forget_the_removed(turn)
+    releasing.forget_the_removed(turn)
     landing.release_the_taken_out(turn)
-    landing.release_when_drained(turn)
+    releasing.release_when_drained(turn)
 
 
 def _note_won(turn: Turn, epoch: Epoch, won: Won) -> None:
     standing.waived(turn)
-    landing.release_when_drained(turn)
+    releasing.release_when_drained(turn)
 
 
 _ON_WON: dict[str, Callable[[Turn, Epoch, Won], None]] = {
@@ -232,7 +241,7 @@ _ON_WON: dict[str, Callable[[Turn, Epoch, Won], None]] = {
     DECIDE: _decide_won,
     OUTCOME: lambda turn, epoch, won: landing.concluded(turn, epoch, won.revision),
     FLEET: _fleet_won,
-    RELEASE: lambda turn, epoch, won: landing.released(turn, epoch),
+    RELEASE: lambda turn, epoch, won: releasing.released(turn, epoch),
     NOTE: _note_won,
 }
 

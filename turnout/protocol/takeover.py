@@ -24,7 +24,7 @@ from turnout.protocol.coordinator_state import (
 from turnout.protocol.effects import StepDown
 from turnout.protocol.frozenmap import FrozenMap
 from turnout.protocol.identifiers import AgentId, Digest, Epoch
-from turnout.protocol.landing import follow, release_when_drained
+from turnout.protocol.landing import follow
 from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.records import (
     AgentEntry,
@@ -39,6 +39,7 @@ from turnout.protocol.records import (
     Verdict,
     digest_of_ids,
 )
+from turnout.protocol.releasing import release_when_drained
 from turnout.protocol.signing import is_signed_by, signed
 from turnout.protocol.storing import (
     CREATE_HEAD,

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import pytest
 from attrs import evolve
 
-from turnout.protocol import landing, standing, switching, takeover
+from turnout.protocol import landing, releasing, standing, switching, takeover
 from turnout.protocol.coordinator_state import Fleet
 
-_SPEAKERS = (switching, landing, standing, takeover)
+_SPEAKERS = (switching, landing, releasing, standing, takeover)
 
 
 @contextmanager
