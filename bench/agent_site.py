@@ -202,13 +202,17 @@ class Site:
         return (await self.store.read(Range(keys.HEAD))).revision
 
     async def _outcome(self, epoch: Epoch) -> None:
-        """Waits for the outcome in etcd itself, which costs the leader nothing."""
+        """Waits for the outcome in etcd itself, which costs the leader nothing.
+
+        Watched, not asked for every now and then: what comes after it is the drain's cost.
+        """
         key = keys.outcome(epoch)
-        snapshot = await self.store.read(Range(key))
         with trio.fail_after(_SWITCH_TIMEOUT_S):
-            while snapshot.get(key) is None:
-                await trio.sleep(0.02)
-                snapshot = await self.store.read(Range(key))
+            snapshot = await self.store.read(Range(key))
+            if snapshot.get(key) is not None:
+                return
+            async with self.store.watch(key, from_revision=snapshot.revision + 1) as changes:
+                await anext(aiter(changes))
 
     async def _drained(self, epoch: Epoch) -> None:
         with trio.fail_after(_SWITCH_TIMEOUT_S):

@@ -231,6 +231,12 @@ def _behind(turn: Turn, following: Following) -> tuple[AgentId, ...]:
     )
 
 
+def _missing(turn: Turn, following: Following) -> tuple[AgentId, ...]:
+    """The agents that were asked and are not live, whatever the operator named."""
+    enrolled = turn.state.fleet.agents
+    return tuple(a for a in following.required if a in enrolled and a not in following.live)
+
+
 def time_is_up(turn: Turn) -> None:
     """T_live of the newest commit is over: whoever is not live is a laggard."""
     following = turn.state.newest
@@ -247,12 +253,10 @@ def _write_outcome(turn: Turn, following: Following, kind: OutcomeKind, reason: 
     A rollback that is open is awaited too: it may mark agents stale itself, and its decision says
     which outcome this is.
     """
-    laggards = tuple(_laggard(turn, following, a) for a in _behind(turn, following))
-    late = tuple(
-        lag.agent
-        for lag in laggards
-        if lag.agent in following.required and turn.state.fleet.status(lag.agent) is Status.GOOD
-    )
+    missing = _missing(turn, following)
+    behind = sorted({*_behind(turn, following), *missing})
+    laggards = tuple(_laggard(turn, following, agent) for agent in behind)
+    late = tuple(a for a in missing if turn.state.fleet.status(a) is Status.GOOD)
     outcome = _measured(turn, following, kind, reason, laggards)
     if kind is OutcomeKind.ROLLED_BACK:
         outcome, late = evolve(outcome, laggards=()), ()

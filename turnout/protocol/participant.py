@@ -125,7 +125,7 @@ def _on_message(turn: Turn, message: Down) -> None:
         hear_leader(turn, message.term, message.replica)
         if not _disk_rests(turn):
             learn(turn, message)
-    if not admission.order:
+    if not admission.order or (_disk_rests(turn) and not isinstance(message, Receipt)):
         return
     assert not isinstance(message, Sync), "a sync is no order: its head passes the gate, no more"
     match message:
@@ -134,8 +134,7 @@ def _on_message(turn: Turn, message: Down) -> None:
         case Receipt():
             on_receipt(turn, message)
         case Rebase():
-            if not _disk_rests(turn):
-                rebase(turn, message)
+            rebase(turn, message)
         case _ as never:
             assert_never(never)
 
@@ -180,7 +179,7 @@ def _disk_rests(turn: Turn) -> bool:
 
     1. The disk is full: a commit cannot be written, and the agent reports so. 2. The leader sees an
     agent that is behind, and tells it the commit. 3. That cannot be written, and so on, as fast as
-    messages go. When the time is over the agent reports, and is told again.
+    messages go. When the time is over the agent reports, and is told and asked again.
     """
     return turn.state.timers.armed(JOURNAL)
 

@@ -6,18 +6,22 @@ never of one that a later commit made its own business.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from attrs import evolve
 
 from turnout.protocol.clock import MS, ClockNs
 from turnout.protocol.coordinator_state import Fleet, Following, Turn
 from turnout.protocol.frozenmap import FrozenMap
-from turnout.protocol.identifiers import Epoch
+from turnout.protocol.identifiers import AgentId, Epoch
 from turnout.protocol.routing import RoutingTable
 from turnout.protocol.standing import is_free
 from turnout.protocol.storing import RELEASE, transact, under_way
 from turnout.protocol.switching import history_entry
 from turnout.protocol.transitions import SwitchInput, SwitchPhase, advance_switch
 from turnout.protocol.writes import release
+
+T = TypeVar("T")
 
 RETAIN_TIMER = "retain"
 
@@ -83,10 +87,18 @@ def _drain_on(turn: Turn, following: Following) -> None:
 def forget_the_removed(turn: Turn) -> None:
     """What an agent said that is not enrolled any more says nothing of who has its name next."""
     agents = turn.state.fleet.agents
+
+    def kept(said: FrozenMap[AgentId, T]) -> FrozenMap[AgentId, T]:
+        return FrozenMap({agent: what for agent, what in said.items() if agent in agents})
+
     for following in turn.state.following.values():
-        drained = FrozenMap({a: True for a in following.drained if a in agents})
-        if drained != following.drained:
-            updated = evolve(following, drained=drained)
+        updated = evolve(
+            following,
+            live=kept(following.live),
+            diverged=kept(following.diverged),
+            drained=kept(following.drained),
+        )
+        if updated != following:
             turn.change(following=turn.state.following.put(following.epoch, updated))
 
 
@@ -120,6 +132,10 @@ def release_refused(turn: Turn) -> None:
 
 
 def is_taken_over(earlier: Following, later: Following) -> bool:
-    """Whether a later commit leaves a source of a service that the earlier one left one of."""
+    """Whether a later commit ends what an earlier one still waits for.
+
+    It does if it leaves a source of the same service; and of one that left none there is nothing to
+    drain, nor to say.
+    """
     services = {source.service for source in earlier.intent.sources}
-    return any(source.service in services for source in later.intent.sources)
+    return not services or any(source.service in services for source in later.intent.sources)

@@ -79,8 +79,11 @@ def _on_switch_request(turn: Turn, event: Requested) -> None:
         _refuse_busy(turn, event.ticket, attempt.epoch)
         return
     if attempt.deciding is not None and attempt.deciding.verdict is Verdict.ABORT:
-        text = f"epoch {attempt.epoch} is being aborted already: {attempt.deciding.reason}"
-        turn.ask(Reply(ticket=event.ticket, answer=Refused(code="already-undone", text=text)))
+        text = (
+            f"epoch {attempt.epoch} is being aborted ({attempt.deciding.reason}), which is not known "
+            "to be done yet: ask again in a moment"
+        )
+        turn.ask(Reply(ticket=event.ticket, answer=Refused(code="switch-in-progress", text=text)))
         return
     turn.change(undo_next=(event,))
     switching.abort(turn, f"rollback requested by {request.actor or 'an operator'}")
@@ -143,7 +146,10 @@ def _on_abort(turn: Turn, event: AbortRequested) -> None:
         turn.ask(Reply(ticket=event.ticket, answer=Accepted(epoch=event.epoch)))
     elif event.epoch <= (attempt.epoch if attempt else turn.head.decided):
         what = "is decided: to go back, use `turnout rollback`"
-        if turn.head.committed < event.epoch <= turn.head.decided:
+        if attempt is not None and attempt.epoch == event.epoch and attempt.deciding is not None:
+            aborting = attempt.deciding.verdict is Verdict.ABORT
+            what = "is being aborted already" if aborting else "is being committed"
+        elif turn.head.committed < event.epoch <= turn.head.decided:
             what = "is aborted already"
         text = f"epoch {event.epoch} {what}"
         turn.ask(Reply(ticket=event.ticket, answer=Refused(code="already-decided", text=text)))

@@ -38,6 +38,8 @@ from turnout.protocol.routing import Colour, OnFailure, RoutingTable
 from turnout.protocol.transactions import Lost
 from turnout.protocol.transitions import SwitchPhase
 
+A2 = AgentId("a2")
+
 
 def committed(**changes: object) -> Bench:
     """Epoch 2 is committed, and nobody is live yet."""
@@ -467,10 +469,63 @@ def test_takeover_after_many_switches_back_and_forth_takes_up_the_newest_only() 
         bench.ask(switch(f"k{number}", Colour.GREEN if number % 2 == 0 else Colour.BLUE))
         bench.all_say_yes()
         bench.all_live(number)
-    assert following_in(bench) == [keys.following(Epoch(1)), keys.following(Epoch(11))]
+    assert following_in(bench) == [keys.following(Epoch(11))]
     after = next_leader(bench)
     after.elect()
-    assert list(after.state.following) == [Epoch(1), Epoch(11)]
+    assert list(after.state.following) == [Epoch(11)]
+
+
+def test_commit_that_left_no_source_is_over_with_the_next_outcome_whoever_is_silent() -> None:
+    bench = settled()
+    (service,) = FIRST.services
+    for number in (2, 3, 4):
+        changed = evolve(service, drain_timeout_ms=number)
+        bench.ask(
+            apply(f"k{number}", RoutingTable(services=(changed,)), allow_stale=(AgentId("a1"),))
+        )
+        attempt = bench.state.attempt
+        assert attempt is not None
+        for agent in attempt.required:
+            bench.vote(agent)
+        bench.hear("a0", number)
+        bench.hear("a2", number)
+        bench.wait(10 * SECOND)
+    assert following_in(bench) == [keys.following(Epoch(4))]
+
+
+def test_what_a_removed_agent_said_does_not_make_a_switch_live_h7() -> None:
+    bench = committed()
+    bench.hear("a2", 2)
+    bench.administer(RemoveRequested(ticket=bench.ticket(), agent=A2, actor="op"))
+    bench.administer(
+        EnrolRequested(
+            ticket=bench.ticket(),
+            agent=A2,
+            region=Region("us"),
+            public_key=agent_key(AgentId("another")).public_key,
+            actor="op",
+        )
+    )
+    bench.hear("a0", 2)
+    bench.hear("a1", 2)
+    bench.wait(10 * SECOND)
+    outcome = bench.outcome(2)
+    assert outcome is not None
+    assert outcome.outcome is OutcomeKind.PARTIAL
+    assert [laggard.agent for laggard in outcome.laggards] == ["a2"]
+
+
+def test_agent_that_was_named_as_stale_and_was_asked_all_the_same_is_a_laggard() -> None:
+    """A name in --allow-stale passes over who is stale; who is good and misses the flip is behind."""
+    bench = committed(allow_stale=(A2,))
+    bench.hear("a0", 2)
+    bench.hear("a1", 2)
+    bench.wait(10 * SECOND)
+    outcome = bench.outcome(2)
+    assert outcome is not None
+    assert outcome.outcome is OutcomeKind.PARTIAL
+    assert [laggard.agent for laggard in outcome.laggards] == ["a2"]
+    assert bench.state.fleet.status(A2) is Status.STALE
 
 
 def test_switch_that_was_undone_before_it_was_live_is_over_with_its_outcome() -> None:

@@ -118,8 +118,8 @@ def _plain_report(report: Report, state: CoordinatorState) -> Report:
 def plain_store(store: FakeStore, at_stake: frozenset[str]) -> FakeStore:
     """Without what no leader reads, revisions that no guard compares, and pasts that are over.
 
-    ``at_stake`` are the keys whose exact values somebody may still compare, to learn whether a
-    write that was not answered had won. Of history nothing matters, and of a switch that has its
+    ``at_stake`` are the keys whose exact values somebody may still compare: in the guards of a write
+    on its way, or to learn whether one that was not answered had won. Of history nothing matters, and of a switch that has its
     outcome the decision alone. Revisions count only what is compared: the leader key, intents and standing.
     """
     head = store.items.get(keys.HEAD)
@@ -168,11 +168,11 @@ def _plain_items(items: Items, at_stake: frozenset[str]) -> Items:
     return FrozenMap(plain)
 
 
-def marker_of(transaction: Transaction) -> str:
-    """The key by which a leader learns whether a write that was not answered had won."""
+def named_by(transaction: Transaction) -> frozenset[str]:
+    """The keys that a write is guarded by, and that which tells whether it had won already."""
     marker = transaction.writes[0]
     assert isinstance(marker, Put)
-    return marker.key
+    return frozenset({marker.key, *(guard.key for guard in transaction.guards)})
 
 
 def plain_node(node: AgentNode, rulings: tuple[Ruling, ...]) -> AgentNode:

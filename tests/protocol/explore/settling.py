@@ -21,7 +21,7 @@ from tests.protocol.explore.parcels import LEADER, Fact
 from tests.protocol.explore.plain import (
     is_dead_order,
     is_dead_report,
-    marker_of,
+    named_by,
     plain_node,
     plain_store,
 )
@@ -165,14 +165,16 @@ class Settling:
         return found is None or found.value != marker.value
 
     def _stake(self, states: tuple[int, ...], calls: tuple[int, ...]) -> int:
-        """The keys by which somebody may still learn whether a write of its own has won."""
+        """The keys that a write on its way, or one to be repeated, is judged by."""
         key = (states, calls)
         known = self._stakes.get(key)
         if known is None:
-            found = {marker_of(self.space.calls[number].transaction) for number in calls}
+            found = set[str]()
+            for number in calls:
+                found |= named_by(self.space.calls[number].transaction)
             for number in states:
-                pending = self.space.states[number].pending
-                found |= {marker_of(transaction) for transaction in pending.values()}
+                for transaction in self.space.states[number].pending.values():
+                    found |= named_by(transaction)
             known = self._stakes[key] = self._at_stake(frozenset(found))
         return known
 

@@ -40,6 +40,7 @@ def test_yes_that_was_not_journalled_becomes_a_no_once() -> None:
     assert "no space left" in vote.reason
     assert bench.voting() is Voting.REFUSED
     assert len(reports(effects)) == 1
+    bench.wait(RETRY_NS)
     assert votes(bench.hear(prepare(7, GREEN, HEAD6))) == (vote,)
 
 
