@@ -19,6 +19,7 @@ from coordinator.dispatch import Dispatch
 from coordinator.feed import Feed
 from coordinator.hands import Hands
 from coordinator.metrics import Metrics
+from coordinator.narrator import Narrator
 from coordinator.openings import Openings
 from coordinator.recent import Recent
 from coordinator.refusal_book import RefusalBook
@@ -76,7 +77,7 @@ class Replica:
         self._suspicions = Suspicions()
         self._twins, self._openings = Twins(), Openings(lambda: clock.now().monotonic_ns)
         self._departures = Departures(self._part_with)
-        self._feed, self._recent = Feed(), Recent()
+        self._feed, self._recent, self._narrator = Feed(), Recent(), Narrator()
         self._refusals = RefusalBook(store, lambda: self.host.state, settings.replica_id)
         config = CoordinatorConfig(
             replica=settings.replica_id,
@@ -159,6 +160,7 @@ class Replica:
             self.registry.close_all(after.trouble)
         self._departures.stepped(before, after)
         self.metrics.stepped(before, after)
+        self._narrator.stepped(before, after)
         self._recent.stepped(before, after)
         self._feed.stepped(before, after)
 
