@@ -221,6 +221,7 @@ def no_base_check(patch: Patch) -> None:
     """An agent votes for a table whatever it serves, and nobody is ever marked stale."""
     patch.setattr(voting, "_base_fault", lambda state, message: None)
     patch.setattr(landing, "_behind", lambda turn, following: ())
+    patch.setattr(landing, "_missing", lambda turn, following: ())
 
 
 def promise_forgotten(patch: Patch) -> None:
