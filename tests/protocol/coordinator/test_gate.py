@@ -194,3 +194,19 @@ def test_agent_in_doubt_about_an_old_epoch_gets_its_decision_looked_up() -> None
     after.hear("a0", 2, prepared=prepared)
     assert Epoch(1) in after.state.library
     assert [m for m in told(after.effects, "a0") if isinstance(m, Sync)]
+
+
+def test_report_of_an_agents_old_disk_is_passed_over_unless_it_opens_a_stream() -> None:
+    """S10: replayed, it would make an agent stale that is in good order."""
+    bench = switched()
+    bench.hear("a0", 2, journal_id="the disk before")
+    assert bench.state.fleet.agents[AgentId("a0")].journal_id == "journal of a0"
+    bench.hear("a0", 2, journal_id="a new disk", opened=True)
+    assert bench.state.fleet.agents[AgentId("a0")].journal_id == "a new disk"
+
+
+def test_report_of_an_older_incarnation_that_comes_late_is_passed_over() -> None:
+    bench = switched()
+    before = bench.state.reports[AgentId("a0")]
+    bench.hear("a0", 2, incarnation=Incarnation(number=0, id="zero"))
+    assert bench.state.reports[AgentId("a0")] is before

@@ -66,6 +66,7 @@ def test_outcome_is_live_when_everybody_proved_it_and_is_measured_at_the_agents(
     assert outcome.outcome is OutcomeKind.LIVE
     assert (outcome.elapsed_ns, outcome.skew_ns, outcome.bound_ns) == (2 * SECOND, 2 * SECOND, 7)
     assert outcome.sla_met
+    assert evolve(outcome, elapsed_ns=None).sla_met is None, "nobody was live: nothing was measured"
 
 
 def test_report_that_says_again_what_it_said_changes_nothing() -> None:
