@@ -210,3 +210,12 @@ def test_report_of_an_older_incarnation_that_comes_late_is_passed_over() -> None
     before = bench.state.reports[AgentId("a0")]
     bench.hear("a0", 2, incarnation=Incarnation(number=0, id="zero"))
     assert bench.state.reports[AgentId("a0")] is before
+
+
+def test_report_on_no_stream_of_a_new_leader_is_noted_and_connects_nobody() -> None:
+    """It may overtake the one that opens the stream."""
+    after = next_leader(switched())
+    after.elect()
+    after.hear("a0", 2)
+    assert AgentId("a0") in after.state.reports
+    assert AgentId("a0") not in after.state.connected
