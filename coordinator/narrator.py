@@ -90,7 +90,7 @@ def _outcome_of(before: Following, after: Following | None) -> Outcome | None:
 def _tell_outcome(outcome: Outcome) -> None:
     elapsed_s = None if outcome.elapsed_ns is None else outcome.elapsed_ns / SECOND
     if outcome.outcome is OutcomeKind.LIVE:
-        _log.info("live everywhere", epoch=outcome.epoch, elapsed_s=elapsed_s)
+        _log.info("live", epoch=outcome.epoch, elapsed_s=elapsed_s)
         return
     laggards = tuple(f"{laggard.agent}: {laggard.reason}" for laggard in outcome.laggards)
     _log.warning(
@@ -102,7 +102,7 @@ def _tell_standing(before: CoordinatorState, after: CoordinatorState) -> None:
     was, now = before.fleet.standing, after.fleet.standing
     good = tuple(agent for agent in was if agent not in now and agent in after.fleet.agents)
     if good:
-        _log.info("good again", agents=_few(good))
+        _log.info("good", agents=_few(good))
     for status in Status:
         fallen = tuple(
             f"{agent}: {entry.reason}"

@@ -54,7 +54,7 @@ def test_switch_is_accepted_committed_and_live() -> None:
     assert (accepted["event"], accepted["epoch"], accepted["asked"]) == ("accepted", 2, 3)
     assert (accepted["actor"], accepted["reason"], accepted["to"]) == ("ada", "release 7", "green")
     assert (committed["event"], committed["epoch"]) == ("committed", 2)
-    assert (live["event"], live["epoch"], live["elapsed_s"]) == ("live everywhere", 2, 0)
+    assert (live["event"], live["epoch"], live["elapsed_s"]) == ("live", 2, 0)
 
 
 def test_abort_says_why() -> None:
@@ -81,7 +81,7 @@ def test_laggard_of_a_partial_switch_is_named_and_stale_and_good_again_later() -
         bench.hear("a2", 2)
 
     told = lines(bench, story)
-    assert events(told) == ["accepted", "committed", "partial", "stale", "good again"]
+    assert events(told) == ["accepted", "committed", "partial", "stale", "good"]
     assert told[2]["laggards"] == ["a2: unconfirmed: not heard in time"]
     assert told[3]["agents"] == ["a2: behind after epoch 2"]
     assert told[4]["agents"] == ["a2"]
