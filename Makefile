@@ -47,7 +47,7 @@ histories: setup ## Random histories of the protocol, new ones, THOROUGH times a
 bench: setup ## Measure: make bench BENCH=phases, or another file of bench/
 	@$(BIN)/python -m bench.$(BENCH) $(ARGS)
 
-lock: setup ## Write requirements/*.lock anew from pyproject.toml (ARGS=--upgrade for the newest)
+lock: ## Write requirements/*.lock anew from pyproject.toml (ARGS=--upgrade for the newest)
 	@tools/lock.sh $(ARGS)
 
 clean: ## Remove all that the other targets made

@@ -5,6 +5,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Not after `make setup` in any case: with a dependency that no lock has yet, that would not end well.
+[[ -x .venv/bin/pip-compile ]] || tools/setup.sh
+
 export CUSTOM_COMPILE_COMMAND="make lock"
 compile() {
     .venv/bin/pip-compile --quiet --generate-hashes --no-strip-extras --allow-unsafe \
