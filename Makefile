@@ -1,4 +1,4 @@
-# Every target but help and clean stands on `setup`, which costs a blink when nothing
+# Every target but help, lock and clean stands on `setup`, which costs a blink when nothing
 # changed. Options for the program behind a target go in ARGS: make test ARGS="tests/protocol -k fencing"
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format coverage explore histories bench lock clean
