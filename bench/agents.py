@@ -6,8 +6,7 @@ A real coordinator and a real etcd, and N agents over real HTTP (``agent_site.py
 runs. The bars are DESIGN.md section 11, and each run is judged by them as it is: what a switch costs
 whatever the fleet counts too, so that ten agents carry a tenth of it each. The line through the runs
 tells the two apart. The median of the switches counts. The agents share the machine: how long a switch
-takes here says more about them than about the leader, and another's load only adds to its cost. The cores
-are kept awake meanwhile (``workplace.cores_awake``).
+takes here says more about them than about the leader, and another's load only adds to its cost.
 
 The exit code is 1 where a bar is broken.
 """
@@ -27,7 +26,7 @@ import trio
 from attrs import asdict, fields, frozen
 
 from bench.agent_site import Cost, Site, running_site
-from bench.workplace import cores_awake, machine, rss_bytes, workplace
+from bench.workplace import machine, rss_bytes, workplace
 from turnout.protocol.routing import Colour
 
 BARS: Final[Mapping[str, float]] = {
@@ -221,7 +220,7 @@ def _show(results: Sequence[Result], judged: Sequence[Verdict]) -> None:
 
 
 def _measured(agents: int, switches: int) -> Result:
-    with workplace() as folder, cores_awake():
+    with workplace() as folder:
         return trio.run(measure, folder, agents, switches)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +15,6 @@ from turnout.dev.processes import become_subreaper, sweep
 
 _STATUS_KIB = 1024
 _INTERRUPTED = 130
-_SPIN = "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True: pass"
 
 
 @contextmanager
@@ -35,24 +32,6 @@ def workplace() -> Iterator[Path]:
             raise
         finally:
             sweep()
-
-
-@contextmanager
-def cores_awake() -> Iterator[None]:
-    """Keeps every core from falling asleep, by processes that run only when nobody else wants to.
-
-    To wake a core of a virtual machine costs its guest up to 0.2 ms of CPU time (a bare sleep of
-    20 ms, measured), and a process that handles a message now and then pays it for each: that is the
-    machine's cost, not the process's. SCHED_IDLE (sched(7)) gives way at once.
-    """
-    command = [sys.executable, "-S", "-c", _SPIN]
-    spinners = [subprocess.Popen(command) for _ in range(os.cpu_count() or 1)]
-    try:
-        yield
-    finally:
-        for spinner in spinners:
-            spinner.kill()
-            spinner.wait()
 
 
 def _is_interrupt(error: BaseException) -> bool:
