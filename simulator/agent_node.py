@@ -12,7 +12,7 @@ from collections.abc import Callable
 from attrs import evolve
 
 from simulator.agent_link import AgentLink
-from simulator.disk import Disk, DiskError
+from simulator.disk import Disk, DiskError, Opened
 from simulator.host import Host
 from simulator.process import Process
 from simulator.proxy import Proxy
@@ -46,6 +46,7 @@ from turnout.protocol.messages import Down, Report, Up
 from turnout.protocol.participant import Participant
 from turnout.protocol.participant_state import ParticipantConfig, ParticipantState
 from turnout.protocol.reporting import report_of
+from turnout.protocol.records import Active
 from turnout.protocol.session import (
     Announce,
     Connect,
@@ -87,6 +88,7 @@ class AgentNode:
         )
         self._link = AgentLink(self, world.network, world.door, self.signer, world.timing)
         self._chance = world.randomness.stream(f"session of {process.name}")
+        self._urls = world.urls(process)
         process.on_death.append(self._die)
         process.on_start.append(self.boot)
 
@@ -112,11 +114,13 @@ class AgentNode:
         if opened.finding:
             self._world.observer.noted(self.process, opened.finding)
         self._host.begin(ParticipantState())
-        serving = self.proxy.attach(self._host.tell)
+        self.proxy.find(self._host.tell, lambda serving: self._found_proxy(opened, serving))
+
+    def _found_proxy(self, opened: Opened, serving: Active) -> None:
         self._host.tell(Booted(record=opened.record, tables=opened.tables, serving=serving))
         self._session.begin(
             Session.begin(
-                urls=self._world.urls(self.process),
+                urls=self._urls,
                 timing=self._world.timing,
                 seed=self._chance.getrandbits(64),
                 now=self.process.now(),
@@ -127,7 +131,6 @@ class AgentNode:
         self._host.end()
         self._session.end()
         self._link.close()
-        self.proxy.detach()
 
     # ---------------------------------------------------------------- of the link
 

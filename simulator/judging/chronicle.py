@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from attrs import define, evolve, field, frozen
 
-from simulator.etcd.cluster import Committed
+from simulator.etcd.ledger import Committed
 from simulator.world import AgentView, ProxyEffect, ReplicaView
 from turnout.protocol import keys
 from turnout.protocol.clock import MS

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from simulator.etcd.cluster import Committed
+from simulator.etcd.ledger import Committed
 from simulator.judging.ghosts import Ghost
 from simulator.world import AgentView
 from turnout.protocol import keys
@@ -100,7 +100,7 @@ class Witness:
 
     def wrote(self, committed: Committed, items: Mapping[str, KeyValue]) -> None:
         """The store has carried a transaction out; ``items`` are as it stands now."""
-        leader = committed.before.get(keys.LEADER)
+        leader = committed.items_before.get(keys.LEADER)
         leader_term = Term(leader.create_revision) if leader else None
         name = committed.transaction.name if committed.transaction else ""
         if committed.sender is not None and leader_term != committed.sender:
