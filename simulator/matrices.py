@@ -24,6 +24,9 @@ WITHIN_REGION_NS = MS
 MAX_ROUND_TRIP_MS = 60_000
 """A minute: a figure above it was not given in milliseconds."""
 
+LEAST_ROUND_TRIP_MS = Decimal("0.000001")
+"""A nanosecond, which is as fine as virtual time is."""
+
 _DATA = Path(__file__).parent / "data"
 _COLUMNS = ("from", "to", "rtt_ms")
 
@@ -152,10 +155,9 @@ def _round_trip_ns(figure: str, where: str) -> int:
         raise MatrixError(f"{where}: rtt_ms: {figure} is not a time: leave no pair unmeasured")
     if milliseconds > MAX_ROUND_TRIP_MS:
         raise MatrixError(f"{where}: rtt_ms: {figure} is above a minute: give milliseconds")
-    round_trip_ns = int(milliseconds * MS)
-    if round_trip_ns <= 0:
+    if milliseconds < LEAST_ROUND_TRIP_MS:
         raise MatrixError(f"{where}: rtt_ms: {figure} must be above 0")
-    return round_trip_ns
+    return int(milliseconds * MS)
 
 
 def _completed(given: Mapping[tuple[Region, Region], int], name: str) -> Matrix:
