@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from attrs import define, frozen
 
+from simulator.healing import Heal, added
 from simulator.journal_file import DiskError, Fate, JournalFile
 from simulator.process import Process
 from simulator.randomness import Randomness
@@ -28,8 +29,6 @@ from turnout.protocol.routing import RoutingTable
 
 Kept = Callable[[str | None], None]
 """Hears that something is on the disk (None), or why it is not."""
-
-Heal = Callable[[], None]
 
 FULL = "the disk is full"
 
@@ -173,7 +172,7 @@ class Disk:
 
     def fail(self, reason: str = "the disk reports an error", *, times: int | None = None) -> Heal:
         """Let syncs fail: so many of them, or all until healed."""
-        return _added(self._troubles, _Trouble(reason=reason, left=times))
+        return added(self._troubles, _Trouble(reason=reason, left=times))
 
     def full(self) -> Heal:
         """Let nothing more be written; what is there can be read."""
@@ -181,7 +180,7 @@ class Disk:
 
     def slow(self, add_ns: int) -> Heal:
         """Let each sync take so much longer."""
-        return _added(self._slow, _Trouble(add_ns=add_ns))
+        return added(self._slow, _Trouble(add_ns=add_ns))
 
     def tear(self, fate: Fate = Fate.TORN) -> None:
         """Let the next crash that comes during a sync leave the record so."""
@@ -236,14 +235,3 @@ class Disk:
         coming, self._coming = self._coming, None
         if coming is not None and self._chance.randrange(2):
             self._keep(coming)
-
-
-def _added(troubles: list[_Trouble], trouble: _Trouble) -> Heal:
-    """Add a trouble; return what takes it away again."""
-    troubles.append(trouble)
-
-    def heal() -> None:
-        if trouble in troubles:
-            troubles.remove(trouble)
-
-    return heal
