@@ -13,7 +13,7 @@ that has rotted does not have the digest of its name any more and counts as abse
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from attrs import define, frozen
 
@@ -101,6 +101,11 @@ class Disk:
     def record(self) -> AgentRecord:
         """The last record that is known to be kept."""
         return self._journal.record
+
+    def install(self, record: AgentRecord, tables: Sequence[SignedTable]) -> None:
+        """Let this be on the disk when the run begins."""
+        self._journal.install(record)
+        self._tables = {table.digest: table for table in tables}
 
     def open(self) -> Opened:
         """Read what is there, as an agent does when it starts; it takes no time of its own.

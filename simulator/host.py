@@ -85,6 +85,7 @@ class Host(Generic[State, Event, Effect]):
         self._is_waiting = False
         self._alarm: tuple[MonotonicNs, Appointment] | None = None
         self.state: State
+        process.on_drift.append(self._arm_anew)
 
     def begin(self, state: State) -> None:
         """The process has started: begin with this state, and nothing of an earlier life."""
@@ -185,6 +186,13 @@ class Host(Generic[State, Event, Effect]):
         if self._alarm is not None:
             self._alarm[1].cancel()
         self._alarm = (due, self._process.at_monotonic(due, self._ring))
+
+    def _arm_anew(self) -> None:
+        """The clock runs at another speed."""
+        if self._alarm is not None:
+            self._alarm[1].cancel()
+            self._alarm = None
+            self._arm()
 
     def _ring(self) -> None:
         self._alarm = None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from attrs import define
+from attrs import define, evolve
 
 from simulator import fault_kinds as kinds
 from simulator.agent_node import AgentNode
 from simulator.etcd.cluster import EtcdCluster
 from simulator.etcd.member import Member
 from simulator.fault_kinds import Fault, FaultKind
+from simulator.judging.cores import Befell
 from simulator.judging.judge import Judge
 from simulator.judging.replays import Replays
 from simulator.moments import Point
@@ -71,10 +73,9 @@ class Injector:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.unhealed: dict[int, tuple[Fault, tuple[NodeName, ...]]] = {}
+        self.befell: list[Befell] = []
         self.last_healed_ns = 0
-        self._numbers = 0
-        self._open: dict[int, Heal] = {}
+        self._heals: dict[int, Heal] = {}
 
     def arrange(self, fault: Fault) -> None:
         """Let a fault begin at its moment."""
@@ -85,28 +86,27 @@ class Injector:
         parts = self._parts
         nodes = parts.whereabouts.of(fault.selectors)
         heal_model = _DEEDS[fault.kind](parts, fault, nodes)
-        self._numbers += 1
-        number = self._numbers
         heal_story = parts.judge.story.hurts(fault.kind, fault.text, nodes)
-        self.unhealed[number] = (fault, nodes)
+        parts.judge.hurts(fault.kind, nodes)
+        place, now_ns = len(self.befell), parts.agenda.now_ns
+        self.befell.append(Befell(fault=fault, nodes=nodes, since_ns=now_ns, until_ns=None))
 
         def heal() -> None:
-            if self.unhealed.pop(number, None) is not None:
-                self._open.pop(number, None)
+            if self._heals.pop(place, None) is not None:
                 heal_model()
                 heal_story()
                 self.last_healed_ns = parts.agenda.now_ns
+                self.befell[place] = evolve(self.befell[place], until_ns=parts.agenda.now_ns)
 
-        self._open[number] = heal
+        self._heals[place] = heal
         lasts_ns = 0 if heal_model is _nothing else fault.lasts_ns
         if lasts_ns is not None:
             parts.agenda.after(lasts_ns, heal)
 
-    def heal_all(self, spare: Callable[[Fault, tuple[NodeName, ...]], bool]) -> None:
-        """Heal now whatever is not spared."""
-        for number, (fault, nodes) in list(self.unhealed.items()):
-            if not spare(fault, nodes):
-                self._open[number]()
+    def heal(self, place: int) -> None:
+        """Heal the fault that befell at this place, if it has not."""
+        if place in self._heals:
+            self._heals[place]()
 
     # ---------------------------------------------------------------- seams
 
@@ -199,7 +199,8 @@ def _clog(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
 def _swizzle(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
     assert isinstance(fault, kinds.SwizzleFault)
     chance = parts.randomness.stream("swizzle")
-    return swizzle(parts.network, nodes, chance, every_ns=round(fault.every_ms * MS))
+    over_ns = round(fault.every_ms * MS) * len(nodes)
+    return swizzle(parts.network, chance, nodes, over_ns=over_ns)
 
 
 def _loss(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
@@ -248,7 +249,7 @@ def _clock_step(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal
     by_ns = round(fault.by_ms * MS)
     for clock in clocks:
         clock.step_wall(by_ns)
-    return lambda: [clock.step_wall(-by_ns) for clock in clocks].clear()
+    return _all([partial(clock.step_wall, -by_ns) for clock in clocks])
 
 
 def _clock_drift(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
@@ -256,7 +257,7 @@ def _clock_drift(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Hea
     victims = [(parts.processes[name], parts.processes[name].clock.ppm) for name in nodes]
     for victim, _ in victims:
         victim.drift(fault.ppm)
-    return lambda: [victim.drift(ppm) for victim, ppm in victims].clear()
+    return _all([partial(victim.drift, ppm) for victim, ppm in victims])
 
 
 def _clock_lie(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:

@@ -73,6 +73,10 @@ class JournalFile:
         self.record = AgentRecord(journal_id="")
         self.finding = ""
 
+    def install(self, record: AgentRecord) -> None:
+        """Let this be what the file holds when the run begins."""
+        self.record, self._bytes = record, encode(record)
+
     def open(self, trouble: str = "") -> None:
         """Read it as an agent does when it starts; ``trouble``: why nothing can be written.
 

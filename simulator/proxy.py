@@ -171,6 +171,11 @@ class Proxy:
         users.join(agent, process.region, self.colour_for)
         process.on_death.append(self._let_go)
 
+    def install(self, active: Active, table: RoutingTable) -> None:
+        """Let it serve this when the run begins."""
+        self._live = _Table(active, table)
+        self._users.serve(self.agent, active, table)
+
     @property
     def serving(self) -> Active:
         """What it serves; epoch 0 while it serves nothing of ours."""

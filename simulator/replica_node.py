@@ -13,7 +13,7 @@ from collections.abc import Callable
 from attrs import frozen
 
 from simulator.door import Answer, Challenge, Moved, SendDown, TurnedAway
-from simulator.etcd.client import EtcdClient, LeaseGone as NoSuchLease
+from simulator.etcd.client import EtcdClient
 from simulator.host import Host
 from simulator.network import Connection
 from simulator.process import Process
@@ -277,8 +277,8 @@ class ReplicaNode:
     def _transact(self, effect: Transact) -> None:
         self._world.observer.asked_of_store(self, effect)
 
-        def done(result: Result | NoSuchLease) -> None:
-            assert not isinstance(result, NoSuchLease), "only a campaign is tied to a lease"
+        def done(result: Result | LeaseGone) -> None:
+            assert not isinstance(result, LeaseGone), "only a campaign is tied to a lease"
             self._host.tell(Transacted(operation=effect.operation, result=result))
 
         self._store.transact(effect.transaction, done, sender=effect.operation.term)
@@ -361,8 +361,8 @@ class ReplicaNode:
                 LeaderSeen(revision=seen.revision, entry=entry, floor=effect.floor)
             )
 
-    def _campaigned(self, effect: Campaign, result: Result | NoSuchLease) -> None:
-        if isinstance(result, NoSuchLease):
+    def _campaigned(self, effect: Campaign, result: Result | LeaseGone) -> None:
+        if isinstance(result, LeaseGone):
             self._election.tell(LeaseGone(lease=effect.lease))
         else:
             self._election.tell(Campaigned(lease=effect.lease, result=result))

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from simulator.etcd.cluster import EtcdCluster
+from simulator.etcd.database import Backup
 from simulator.etcd.ledger import Committed
 from simulator.judging.chronicle import Chronicle
 from simulator.judging.marks import Marks
 from simulator.judging.story import Storyteller
 from simulator.judging.witness import Witness
-from simulator.process import Process
-from simulator.users import Users
+from simulator.process import NodeName, Process
+from simulator.trace import Trace
+from simulator.users import Sample, Users
 from simulator.virtual_time import Agenda
 from simulator.world import AgentView, ProxyEffect, ReplicaView
+from turnout.protocol import keys
 from turnout.protocol.clock import SECOND
 from turnout.protocol.coordinator_state import CoordinatorState, Role
 from turnout.protocol.effects import Transact
 from turnout.protocol.events import AgentEvent, Booted, CoordinatorEvent, FromLeader, Wake
-from turnout.protocol.identifiers import AgentId
+from turnout.protocol.identifiers import AgentId, Epoch, ServiceName
 from turnout.protocol.invariants import Violation
 from turnout.protocol.messages import Message, Report, Up, Vote
 from turnout.protocol.participant_state import ParticipantState
-from turnout.protocol.records import Active, AgentRecord, Decision
-from turnout.protocol.transactions import KeyValue
+from turnout.protocol.records import Active, AgentRecord
+from turnout.protocol.routing import Colour
+from turnout.protocol.transactions import KeyValue, Put
 
 _MAX_VIOLATIONS = 20
 """Of each number: the first says the most, and the rest mostly follows from it."""
+
+
+def _nobody_waits(_epoch: Epoch) -> None:
+    """Until somebody does."""
 
 
 class Judge:
@@ -37,17 +46,28 @@ class Judge:
         users: Users,
         items: Callable[[], Mapping[str, KeyValue]],
         story: Storyteller,
+        trace: Trace,
     ) -> None:
         """``items`` tells what the store holds."""
         self._agenda = agenda
         self._users = users
         self._items = items
         self.story = story
+        self._trace = trace
         self.marks = Marks()
         self.witness = Witness(self._found)
         self.chronicle = Chronicle(self._in_flight)
         self.violations: dict[str, list[str]] = {}
+        self.forgetful: set[AgentId] = set()
+        """Agents whose proxies were made to forget: what those send astray is no fault of ours."""
+        self.keeps_backups = False
+        """Whether anybody will restore the store."""
+        self.cluster: EtcdCluster | None = None
+        self.decided: Callable[[Epoch], None] = _nobody_waits
+        self.accepted: Callable[[Epoch], None] = _nobody_waits
+        self._backups: dict[Epoch, Backup] = {}
         self._nodes: dict[AgentId, AgentView] = {}
+        users.on_sample = self._sampled
 
     def begin(self, nodes: Mapping[AgentId, AgentView]) -> None:
         """The run begins, with the store and the proxies as they are."""
@@ -71,7 +91,12 @@ class Judge:
         if len(seen) < _MAX_VIOLATIONS and not any(line.endswith(text) for line in seen):
             seen.append(f"at {self._agenda.now_ns / SECOND:.6f} s: {text}")
 
-    def _in_flight(self, agent: AgentId, service: str, colour: str) -> int:
+    def _sampled(self, sample: Sample) -> None:
+        """A user's request crossed a flip (S9)."""
+        if sample.is_misrouted and sample.agent not in self.forgetful:
+            self.breaks("S9", f"{sample.agent} sent a new request to the source after epoch {sample.epoch}")
+
+    def _in_flight(self, agent: AgentId, service: ServiceName, colour: Colour) -> int:
         return self._users.in_flight(agent, service, colour, self._agenda.now_ns)
 
     # ---------------------------------------------------------------- agents
@@ -155,11 +180,35 @@ class Judge:
         self.chronicle.wrote(
             committed, items, self.witness.fleet, self._nodes, self._agenda.now_ns
         )
-        for switch in self.chronicle.switches.values():
-            decision: Decision | None = switch.decision
-            if decision is not None and not switch.required:
-                switch.required = self.witness.required(decision)
         self.marks.committed(committed)
+        for write in committed.writes:
+            if isinstance(write, Put):
+                self._tell_of(write.key)
+
+    def _tell_of(self, key: str) -> None:
+        """An intent or a decision is in the store: who waits for it is told."""
+        if key.startswith(keys.INTENTS):
+            epoch = Epoch(int(key.removeprefix(keys.INTENTS)))
+            if self.keeps_backups and self.cluster is not None:
+                self._backups[epoch] = self.cluster.snapshot()
+            self.accepted(epoch)
+        elif key.startswith(keys.DECISIONS):
+            epoch = Epoch(int(key.removeprefix(keys.DECISIONS)))
+            switch = self.chronicle.switches.get(epoch)
+            if switch is not None and switch.decision is not None:
+                switch.required = self.witness.required(switch.decision)
+            self.decided(epoch)
+
+    @property
+    def newest(self) -> Epoch:
+        """The newest epoch that anybody attempted."""
+        return max(self.chronicle.switches, default=Epoch(0))
+
+    def backup_before(self, decisions: int) -> Backup | None:
+        """The store as it was before so many of its last decisions; None where there were fewer."""
+        switches = self.chronicle.switches
+        decided = [e for e in sorted(self._backups) if switches[e].decision is not None]
+        return self._backups[decided[-decisions]] if len(decided) >= decisions else None
 
     def restored(self) -> None:
         """The store went back."""
@@ -171,6 +220,10 @@ class Judge:
         """A message leaves."""
         self.witness.hears(message)
         return self.story.said(message, sender.name, receiver.name)
+
+    def hurts(self, kind: str, nodes: tuple[NodeName, ...]) -> None:
+        """A fault was injected."""
+        self._trace.record(NodeName("world"), f"{kind} {' '.join(nodes)}")
 
     def noted(self, process: Process, text: str) -> None:
         """Something worth a line befell a process."""
