@@ -12,8 +12,9 @@ from collections.abc import Callable
 from attrs import evolve
 
 from simulator.agent_link import AgentLink
-from simulator.disk import Disk, DiskError, Opened
+from simulator.disk import Disk, Opened
 from simulator.host import Host
+from simulator.journal_file import DiskError
 from simulator.process import Process
 from simulator.proxy import Proxy
 from simulator.signers import CheapSigner, CheapVerifier
@@ -45,8 +46,8 @@ from turnout.protocol.identifiers import AgentId
 from turnout.protocol.messages import Down, Report, Up
 from turnout.protocol.participant import Participant
 from turnout.protocol.participant_state import ParticipantConfig, ParticipantState
-from turnout.protocol.reporting import report_of
 from turnout.protocol.records import Active
+from turnout.protocol.reporting import report_of
 from turnout.protocol.session import (
     Announce,
     Connect,
@@ -263,9 +264,9 @@ class _SessionWatcher:
 
     def stepped(
         self,
-        before: Session,
+        _before: Session,
         event: SessionEvent | Wake,
-        after: Session,
+        _after: Session,
         effects: tuple[SessionEffect, ...],
     ) -> None:
         if effects:

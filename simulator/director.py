@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from attrs import define
 
@@ -76,10 +77,11 @@ class Director:
         if operation.do in doing.BEGINS_AN_EPOCH:
             self.last = wish
         for number in range(operation.repeat):
-            self._stage.agenda.after(
-                (number + 1) * REPEAT_NS,
-                lambda: self._stage.operators.ask(f"{name} again", make, through),
-            )
+            again = partial(self._again, f"{name} again", make, through)
+            self._stage.agenda.after((number + 1) * REPEAT_NS, again)
+
+    def _again(self, name: str, make: MakeEvent, through: ReplicaNode | None) -> None:
+        self._stage.operators.ask(name, make, through)
 
     def _through(self, operation: Operation) -> ReplicaNode | None:
         if operation.through is None:
@@ -130,7 +132,8 @@ class Director:
                 return _region_event(operation)
             case doing.WaiveOperation():
                 return self._waive(operation)
-        raise AssertionError(f"nobody knows how to {operation.do}")
+            case _:
+                raise AssertionError(f"nobody knows how to {operation.do}")
 
     def _mode(self, asked: str | None) -> Mode:
         return Mode(asked) if asked else self._stage.activation
@@ -184,5 +187,3 @@ def _name(operation: Operation) -> str:
             return f"waive {operation.node}"
         case _:
             return str(operation.do)
-
-

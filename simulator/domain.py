@@ -12,7 +12,15 @@ from simulator.signers import CheapSigner
 from turnout.protocol import keys
 from turnout.protocol.clock import ClockNs
 from turnout.protocol.codec import canonical_bytes
-from turnout.protocol.identifiers import AgentId, Digest, Epoch, Region, ReplicaId, ServiceName, Term
+from turnout.protocol.identifiers import (
+    AgentId,
+    Digest,
+    Epoch,
+    Region,
+    ReplicaId,
+    ServiceName,
+    Term,
+)
 from turnout.protocol.records import (
     Active,
     AgentEntry,
@@ -81,9 +89,7 @@ class Domain:
 
     def table_of(self, services: Iterable[ServiceName], *, port: int = 80) -> RoutingTable:
         """Every service with one backend a colour in each region, on this port, all on blue."""
-        return RoutingTable(
-            services=tuple(self._service(name, port) for name in sorted(services))
-        )
+        return RoutingTable(services=tuple(self._service(name, port) for name in sorted(services)))
 
     def _service(self, name: ServiceName, port: int) -> Service:
         backends = tuple(
@@ -164,5 +170,9 @@ class Domain:
 
     def _outcome(self) -> Outcome:
         return Outcome(
-            epoch=FIRST, outcome=OutcomeKind.LIVE, elapsed_ns=0, known_ns=0, budget_ns=self._budget_ns
+            epoch=FIRST,
+            outcome=OutcomeKind.LIVE,
+            elapsed_ns=0,
+            known_ns=0,
+            budget_ns=self._budget_ns,
         )

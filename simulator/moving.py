@@ -84,7 +84,7 @@ class Whereabouts:
     def __init__(
         self,
         nodes: Sequence[Node],
-        replicas: Callable[[], Mapping[str, ReplicaNode]],
+        replicas: Callable[[], Mapping[NodeName, ReplicaNode]],
         cluster: Callable[[], EtcdCluster],
     ) -> None:
         self.nodes = tuple(nodes)

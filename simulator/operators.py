@@ -69,7 +69,7 @@ class Operators:
     def _try(self, wish: Wish, replica: ReplicaNode) -> None:
         _Call(self._world, self.process, wish, replica, self._over).begin()
 
-    def _over(self, wish: Wish, said: Said | Answer, replica: ReplicaNode) -> None:
+    def _over(self, wish: Wish, said: Said | Answer) -> None:
         """One call has come to something."""
         if wish.answer is not None:
             return
@@ -97,7 +97,7 @@ class _Call:
         me: Process,
         wish: Wish,
         replica: ReplicaNode,
-        over: Callable[[Wish, Said | Answer, ReplicaNode], None],
+        over: Callable[[Wish, Said | Answer], None],
     ) -> None:
         self._world = world
         self._me = me
@@ -136,7 +136,7 @@ class _Call:
         self._is_over = True
         if self._connection is not None:
             self._connection.close(self._me)
-        self._over(self._wish, said, self._replica)
+        self._over(self._wish, said)
 
 
 def told(said: Said) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from attrs import frozen
 
@@ -39,7 +40,7 @@ from turnout.protocol.candidacy import (
     Retired,
     RevokeLease,
 )
-from turnout.protocol.clock import MS, SECOND, Instant, MonotonicNs
+from turnout.protocol.clock import SECOND, Instant, MonotonicNs
 from turnout.protocol.coordinator import Coordinator
 from turnout.protocol.coordinator_state import CoordinatorConfig, CoordinatorState, Role
 from turnout.protocol.effects import (
@@ -67,7 +68,7 @@ from turnout.protocol.gate import Suspicion, admit_from_agent
 from turnout.protocol.identifiers import NO_TERM, AgentId, ReplicaId, Term
 from turnout.protocol.messages import Receipt, Report, Up
 from turnout.protocol.openings import Openings
-from turnout.protocol.transactions import KeyValue, Range, Result, Snapshot, Unknown
+from turnout.protocol.transactions import KeyValue, Range, Result, Snapshot
 
 WATCH_PAUSE_NS = SECOND // 2
 """Before the store is asked again to be watched (``coordinator/candidate.py``)."""
@@ -89,7 +90,9 @@ class _Stream:
 class ReplicaNode:
     """One replica."""
 
-    def __init__(self, replica: ReplicaId, process: Process, store: EtcdClient, world: World) -> None:
+    def __init__(
+        self, replica: ReplicaId, process: Process, store: EtcdClient, world: World
+    ) -> None:
         self.replica = replica
         self.process = process
         self.url = f"http://{replica}"
@@ -333,16 +336,12 @@ class ReplicaNode:
                 self._call(effect)
 
     def _call(self, effect: ReadLeader | GrantLease | Campaign | KeepAlive | RevokeLease) -> None:
-        store, tell = self._store, self._election.tell
+        store = self._store
         match effect:
             case ReadLeader():
                 store.read((Range(keys.LEADER),), 0, lambda seen: self._leader_read(effect, seen))
             case GrantLease(ttl_ns=ttl_ns, asked_ns=asked_ns):
-                store.grant(
-                    math.ceil(ttl_ns / SECOND),
-                    lambda lease: lease is not None
-                    and tell(LeaseGranted(lease=lease, asked_ns=asked_ns)),
-                )
+                store.grant(math.ceil(ttl_ns / SECOND), partial(self._granted, asked_ns))
             case Campaign():
                 store.transact(
                     effect.transaction,
@@ -352,14 +351,20 @@ class ReplicaNode:
             case KeepAlive():
                 store.keep_alive(effect.lease, lambda alive: self._kept_alive(effect, alive))
             case RevokeLease(lease=lease):
-                store.revoke(lease, lambda done: done and tell(LeaseGone(lease=lease)))
+                store.revoke(lease, partial(self._revoked, lease))
+
+    def _granted(self, asked_ns: MonotonicNs, lease: int | None) -> None:
+        if lease is not None:
+            self._election.tell(LeaseGranted(lease=lease, asked_ns=asked_ns))
+
+    def _revoked(self, lease: int, done: bool) -> None:
+        if done:
+            self._election.tell(LeaseGone(lease=lease))
 
     def _leader_read(self, effect: ReadLeader, seen: Snapshot | None) -> None:
         if seen is not None:
             entry = seen.get(keys.LEADER)
-            self._election.tell(
-                LeaderSeen(revision=seen.revision, entry=entry, floor=effect.floor)
-            )
+            self._election.tell(LeaderSeen(revision=seen.revision, entry=entry, floor=effect.floor))
 
     def _campaigned(self, effect: Campaign, result: Result | LeaseGone) -> None:
         if isinstance(result, LeaseGone):
@@ -460,9 +465,9 @@ class _ElectionWatcher:
 
     def stepped(
         self,
-        before: Election,
+        _before: Election,
         event: ElectionEvent | Wake,
-        after: Election,
+        _after: Election,
         effects: tuple[ElectionEffect, ...],
     ) -> None:
         self._world.trace.step(self._node.process.name, event, effects)

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import time
 
+from attrs import evolve
+
 from simulator import matrices
 from simulator.agent_node import AgentNode
+from simulator.clocks import NodeClock
 from simulator.director import Director, Stage
 from simulator.disk import Disk, DiskKnobs
-from simulator.clocks import NodeClock
 from simulator.domain import Domain
 from simulator.etcd.client import EtcdClient
 from simulator.etcd.cluster import EtcdCluster
 from simulator.etcd.knobs import EtcdKnobs
+from simulator.etcd.ledger import Committed
 from simulator.injector import Injector, Parts
 from simulator.judging.judge import Judge
 from simulator.judging.replays import Replays
@@ -82,7 +85,7 @@ class Simulation:
             self.network,
             [self.processes[node.name] for node in self._of(Role.ETCD)],
             _etcd_knobs(scenario),
-            lambda committed: self.judge.committed(committed),
+            self._committed,
         )
         story = Storyteller(self.agenda, keeps=keep_story)
         self.judge = Judge(self.agenda, self.users, self.cluster.items, story, self.trace)
@@ -92,6 +95,9 @@ class Simulation:
         self._people()
         self._put_together()
         self._begin()
+
+    def _committed(self, committed: Committed) -> None:
+        self.judge.committed(committed)
 
     def _of(self, role: Role) -> list[Node]:
         return [node for node in self.nodes if node.role is role]
@@ -112,9 +118,7 @@ class Simulation:
 
     def _people(self) -> None:
         """Whoever is timed and aimed: operators and faults."""
-        self.whereabouts = Whereabouts(
-            self.nodes, lambda: self.replicas, lambda: self.cluster
-        )
+        self.whereabouts = Whereabouts(self.nodes, lambda: self.replicas, lambda: self.cluster)
         self.moments = Moments(self.agenda, self.whereabouts)
         self.judge.cluster = self.cluster
 
@@ -231,13 +235,15 @@ class Simulation:
 
 def _network_knobs(scenario: Scenario) -> NetworkKnobs:
     network = scenario.network
-    quiet = {} if network.jitter else {"jitter_median_share": 0.0, "jitter_p99_ns": 0}
-    return NetworkKnobs(
+    still = (
+        NetworkKnobs() if network.jitter else NetworkKnobs(jitter_median_share=0, jitter_p99_ns=0)
+    )
+    return evolve(
+        still,
         loss=network.loss,
         spikes=network.spikes,
         duplicate_share=network.duplicates,
         straggler_share=network.stragglers,
-        **quiet,
     )
 
 

@@ -145,9 +145,7 @@ class Observer(Protocol):
 class Faults(Protocol):
     """Whoever hurts."""
 
-    def at_agent_seam(
-        self, node: AgentView, effects: tuple[AgentEffect, ...], place: int
-    ) -> None:
+    def at_agent_seam(self, node: AgentView, effects: tuple[AgentEffect, ...], place: int) -> None:
         """An agent has carried out ``place`` of its step's effects."""
 
     def at_replica_seam(

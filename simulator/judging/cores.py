@@ -27,7 +27,9 @@ class Befell:
     until_ns: int | None
 
 
-def core_of(nodes: Sequence[Node], befell: Sequence[Befell], agents: Sequence[AgentId]) -> Core | None:
+def core_of(
+    nodes: Sequence[Node], befell: Sequence[Befell], agents: Sequence[AgentId]
+) -> Core | None:
     """The core that works at the end, and since when; None where none does."""
     if _is_tolerated(nodes, befell):
         return Core(agents=tuple(agents), healed_ns=0, is_whole=True)
@@ -81,7 +83,7 @@ def _is_tolerated(nodes: Sequence[Node], befell: Sequence[Befell]) -> bool:
 
     An agent must be started again; a replica or a member of etcd need not, if others are left.
     """
-    deaths = {role: 0 for role in Role}
+    deaths = dict.fromkeys(Role, 0)
     for one in befell:
         if one.fault.kind not in _ONE_DEATH:
             return False

@@ -37,7 +37,7 @@ class Core:
 
 def course_of(chronicle: Chronicle, core: Core | None, timing: Timing, until_ns: int) -> Course:
     """All that a run recorded; without a core nothing is promised but safety."""
-    course = Course(
+    return Course(
         timing=timing,
         until_ns=until_ns,
         jitter_ns=JITTER_NS,
@@ -50,7 +50,6 @@ def course_of(chronicle: Chronicle, core: Core | None, timing: Timing, until_ns:
         doubts=tuple(_doubts(chronicle, core)) if core else (),
         cores=tuple(_cores(chronicle, core)) if core else (),
     )
-    return course
 
 
 def _switches(chronicle: Chronicle, core: Core) -> Iterator[Span]:

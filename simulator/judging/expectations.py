@@ -53,7 +53,7 @@ def _all(
         yield "reached", _unless(not missed, f"not reached: {', '.join(missed)}")
 
 
-def _unless(holds: bool, text: str) -> tuple[str, ...]:  # noqa: FBT001 - a condition
+def _unless(holds: bool, text: str) -> tuple[str, ...]:
     return () if holds else (text,)
 
 
@@ -72,7 +72,9 @@ def _behind(simulation: Simulation, limit_s: float) -> Iterator[str]:
     if not commits:
         return
     epoch, decided_ns, _ = commits[-1]
-    hurt = {name for one in simulation.injector.befell if one.until_ns is None for name in one.nodes}
+    hurt = {
+        name for one in simulation.injector.befell if one.until_ns is None for name in one.nodes
+    }
     since_ns = max(decided_ns, simulation.injector.last_healed_ns)
     for node in simulation.agents.values():
         days = chronicle.days_of(node.agent)
@@ -80,7 +82,9 @@ def _behind(simulation: Simulation, limit_s: float) -> Iterator[str]:
             continue
         served_ns = min((ns for ns, a in days.served if a.epoch >= epoch), default=None)
         if served_ns is None or served_ns - since_ns > limit_s * SECOND:
-            when = "never" if served_ns is None else f"{(served_ns - since_ns) / SECOND:.3f} s after"
+            when = (
+                "never" if served_ns is None else f"{(served_ns - since_ns) / SECOND:.3f} s after"
+            )
             yield f"{node.agent} served epoch {epoch} {when}"
 
 

@@ -94,7 +94,9 @@ class Judge:
     def _sampled(self, sample: Sample) -> None:
         """A user's request crossed a flip (S9)."""
         if sample.is_misrouted and sample.agent not in self.forgetful:
-            self.breaks("S9", f"{sample.agent} sent a new request to the source after epoch {sample.epoch}")
+            self.breaks(
+                "S9", f"{sample.agent} sent a new request to the source after epoch {sample.epoch}"
+            )
 
     def _in_flight(self, agent: AgentId, service: ServiceName, colour: Colour) -> int:
         return self._users.in_flight(agent, service, colour, self._agenda.now_ns)
@@ -159,7 +161,9 @@ class Judge:
     ) -> None:
         """A replica's machine took an event."""
         if before.role is not after.role:
-            text = f"{after.role}" + (f" in term {after.term}" if after.role is Role.LEADING else "")
+            text = f"{after.role}" + (
+                f" in term {after.term}" if after.role is Role.LEADING else ""
+            )
             self.noted(node.process, f"{text}: {after.trouble}" if after.trouble else text)
         self.marks.replica_stepped(node, before, event, after)
 
@@ -177,9 +181,7 @@ class Judge:
             return
         items = self._items()
         self.witness.wrote(committed, items)
-        self.chronicle.wrote(
-            committed, items, self.witness.fleet, self._nodes, self._agenda.now_ns
-        )
+        self.chronicle.wrote(committed, items, self.witness.fleet, self._nodes, self._agenda.now_ns)
         self.marks.committed(committed)
         for write in committed.writes:
             if isinstance(write, Put):

@@ -138,9 +138,9 @@ class Marks:
         if committed is not None and committed != before.record.committed and committed.late:
             self.reach("late-commit")
         was, now = before.record.active.epoch, after.record.active.epoch
-        if was and committed is not None and now == committed.epoch and now > was:
-            if committed.head.base_epoch > was:
-                self.reach("epoch-skipped")
+        flipped = was and committed is not None and was < now == committed.epoch
+        if flipped and committed is not None and committed.head.base_epoch > was:
+            self.reach("epoch-skipped")
 
     # ---------------------------------------------------------------- replicas
 
@@ -217,9 +217,7 @@ class Marks:
             self.reach("abort")
             return
         activation = decision.head.activation
-        self.reach(
-            "commit-scheduled" if activation.mode is Mode.SCHEDULED else "commit-immediate"
-        )
+        self.reach("commit-scheduled" if activation.mode is Mode.SCHEDULED else "commit-immediate")
         if activation.reason:
             self.reach("schedule-given-up")
         if decision.kind is Kind.ROLLBACK:

@@ -96,5 +96,3 @@ class Storyteller:
             serving=tuple(self._serving),
             notes=tuple(self._notes),
         )
-
-

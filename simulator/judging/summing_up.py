@@ -19,7 +19,8 @@ from simulator.results import (
 )
 from turnout.protocol.identifiers import AgentId, Epoch
 from turnout.protocol.invariants import COURSE, SAFETY, judge_course
-from turnout.protocol.records import Mode, Verdict as Decided
+from turnout.protocol.records import Mode
+from turnout.protocol.records import Verdict as Decided
 
 if TYPE_CHECKING:
     from simulator.simulation import Simulation
@@ -82,7 +83,9 @@ def _switch(simulation: Simulation, epoch: Epoch, switch: Switch) -> SwitchResul
     committed = decision is not None and decision.verdict is Decided.COMMIT
     activation = decision.head.activation if decision is not None and committed else None
     agents = tuple(_agents(simulation, epoch, switch))
-    on_time = [a.flipped_ns for a in agents if a.flipped_ns is not None and a.agent not in _late(switch)]
+    on_time = [
+        a.flipped_ns for a in agents if a.flipped_ns is not None and a.agent not in _late(switch)
+    ]
     return SwitchResult(
         epoch=epoch,
         kind=switch.intent.request.kind,
@@ -92,7 +95,9 @@ def _switch(simulation: Simulation, epoch: Epoch, switch: Switch) -> SwitchResul
         live_ns=over_ns if committed else None,
         elapsed_ns=None if over_ns is None else over_ns - switch.accepted_ns,
         known_ns=None if switch.ended_ns is None else switch.ended_ns - switch.accepted_ns,
-        sla_met=None if over_ns is None else over_ns - switch.accepted_ns <= simulation.timing.budget_ns,
+        sla_met=None
+        if over_ns is None
+        else over_ns - switch.accepted_ns <= simulation.timing.budget_ns,
         scheduled=activation is not None and activation.mode is Mode.SCHEDULED,
         skew_ns=max(on_time) - min(on_time) if committed and on_time else None,
         bound_ns=activation.bound_ns if activation else None,
@@ -117,5 +122,3 @@ def _agents(simulation: Simulation, epoch: Epoch, switch: Switch) -> Iterator[Ag
             flipped_ns=flipped[0] if flipped else None,
             live_ns=days.live.get(epoch),
         )
-
-

@@ -65,9 +65,7 @@ class Witness:
             head = decode(stored.value, Head, limit=MAX_TABLE_BYTES)
             if head.committed:
                 number = head.incarnation.number
-                self._founded = Active(
-                    incarnation=number, epoch=head.committed, digest=head.digest
-                )
+                self._founded = Active(incarnation=number, epoch=head.committed, digest=head.digest)
                 self._told[head.committed, Verdict.COMMIT] = None
 
     def doubt(self) -> None:
@@ -166,7 +164,13 @@ class Witness:
                 for agent, ghost in self.ghosts.items()
             ),
             named=tuple(sorted(name for name in self._named if name[0] >= since)),
-            told=tuple(sorted(told for told in self._told if told[0] >= since and not self._is_founding(told[0]))),
+            told=tuple(
+                sorted(
+                    told
+                    for told in self._told
+                    if told[0] >= since and not self._is_founding(told[0])
+                )
+            ),
             foreign_writes=tuple(self._foreign),
         )
 
