@@ -29,6 +29,7 @@ from attrs import define, field, frozen
 
 from simulator.randomness import Randomness, Stream
 from simulator.results import Requests
+from simulator.stays import Stay
 from simulator.virtual_time import Agenda
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.identifiers import AgentId, Epoch, Region, ServiceName
@@ -119,41 +120,6 @@ class _Edge:
     """When each request ends that is in flight at a colour since it was last left, sorted."""
 
 
-class _Moments:
-    """Moments in the order in which they came, and how much time has passed since all of them."""
-
-    __slots__ = ("_moments", "_sums")
-
-    def __init__(self) -> None:
-        self._moments: list[int] = []
-        self._sums = [0]
-
-    def add(self, now_ns: int) -> None:
-        self._moments.append(now_ns)
-        self._sums.append(self._sums[-1] + now_ns)
-
-    def passed_ns(self, until_ns: int) -> int:
-        """The sum of what passed until a moment since each that came before it."""
-        count = bisect_right(self._moments, until_ns)
-        return count * until_ns - self._sums[count]
-
-
-@define(eq=False)
-class _Stay:
-    """All edges' time under one table."""
-
-    table: RoutingTable
-    entered: _Moments = field(factory=_Moments)
-    ended: _Moments = field(factory=_Moments)
-
-    def between(self, since_ns: int, until_ns: int) -> int:
-        """The time that edges spent under it, added up."""
-        return self._before(until_ns) - self._before(since_ns)
-
-    def _before(self, moment_ns: int) -> int:
-        return self.entered.passed_ns(moment_ns) - self.ended.passed_ns(moment_ns)
-
-
 @define
 class _Books:
     """Request-nanoseconds a day, times 100; ``regressed`` also times a million and the other edges."""
@@ -184,7 +150,7 @@ class Users:
         self._edges: dict[AgentId, _Edge] = {}
         self._rates: dict[AgentId, int] = {}
         self._ranks: list[Rank] = []
-        self._stays: dict[Rank, _Stay] = {}
+        self._stays: dict[Rank, Stay] = {}
         self._books = _Books()
         self._cut = 0
         self._lost = 0
@@ -270,7 +236,7 @@ class Users:
         table, rank = edge.table, edge.active.rank
         assert table is not None
         if rank not in self._stays:
-            self._stays[rank] = _Stay(table)
+            self._stays[rank] = Stay(table)
             insort(self._ranks, rank)
         self._stays[rank].entered.add(now_ns)
         for service in table.services:

@@ -1,137 +1,47 @@
-"""A proxy beside its agent: its work, its rules, its own life, and what goes wrong with it."""
+"""A proxy beside its agent: its work, its rules, its own life, and its drains."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import pytest
 from attrs import evolve
 
-from simulator.clocks import NodeClock
-from simulator.process import NodeName, Process
-from simulator.proxy import Memory, Proxy, ProxyKnobs
+from simulator.proxy import Memory
 from simulator.proxy_faults import Step
-from simulator.randomness import Randomness
-from simulator.users import UserKnobs, Users
-from simulator.virtual_time import Agenda
-from tests.protocol.explore.bootstrap import CHECKOUT, table
+from tests.protocol.explore.bootstrap import CHECKOUT
+from tests.simulator.proxied_edge import (
+    BLUE,
+    BROKEN,
+    GREEN,
+    KNOBS,
+    Edge,
+    activate,
+    prove,
+    serving_blue,
+    stage,
+)
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.effects import (
-    Activate,
     CloseSource,
-    Prove,
     Stage,
     StopDrain,
     WatchDrain,
 )
 from turnout.protocol.events import (
     Activated,
-    AgentEvent,
     InFlight,
     Proven,
     ProxyRestarted,
     Staged,
 )
-from turnout.protocol.identifiers import NO_DIGEST, AgentId, Digest, Epoch, Region
+from turnout.protocol.identifiers import NO_DIGEST, Digest, Epoch
 from turnout.protocol.messages import No
 from turnout.protocol.records import Active
-from turnout.protocol.routing import Colour, RoutingTable
-
-EU = Region("eu")
-BLUE = table(("eu",))
-GREEN = BLUE.switched(CHECKOUT, Colour.GREEN)
-BROKEN = RoutingTable()
-TABLES = {one.digest: one for one in (BLUE, GREEN, BROKEN)}
-
-KNOBS = ProxyKnobs(
-    staging_ns=(10 * MS, 10 * MS),
-    staging_per_service_ns=0,
-    flip_ns=(2 * MS, 2 * MS),
-    flip_per_service_ns=0,
-    health_ns=(30 * MS, 30 * MS),
-    proof_ns=(4 * MS, 4 * MS),
-    silence_ns=20 * MS,
-    start_ns=(300 * MS, 300 * MS),
-)
-# One edge with 100 requests a second; ten of them long, of a minute: 600 in flight at the most.
-USERS = UserKnobs(per_day=8_640_000, request_ns=50 * MS, long_per_thousand=100, long_ns=60 * SECOND)
-
-
-class Edge:
-    """A proxy, an agent that listens to it, and what it heard."""
-
-    def __init__(self, knobs: ProxyKnobs = KNOBS) -> None:
-        self.agenda = Agenda()
-        clock = NodeClock(offset_ns=5 * SECOND)
-        self.process = Process(NodeName("agent eu/1"), EU, clock, self.agenda)
-        randomness = Randomness(1)
-        self.users = Users(self.agenda, randomness, USERS)
-        self.proxy = Proxy(AgentId("eu/1"), self.process, randomness, self.users, TABLES.get, knobs)
-        self.heard: list[AgentEvent] = []
-        self.found: list[Active] = []
-        self.flips: list[tuple[Epoch, int]] = []
-        self.restarts: list[Epoch] = []
-        self.proxy.on_flip.append(lambda _, active, at_ns: self.flips.append((active.epoch, at_ns)))
-        self.proxy.on_restart.append(lambda _, active, __: self.restarts.append(active.epoch))
-        self.find()
-
-    def find(self) -> None:
-        self.proxy.find(self.heard.append, self.found.append)
-
-    def wait(self, span_ns: int) -> None:
-        self.agenda.run(self.agenda.now_ns + span_ns)
-
-    def answers(self) -> list[AgentEvent]:
-        heard = list(self.heard)
-        self.heard.clear()
-        return heard
-
-    def staged(self, epoch: int, what: RoutingTable, wait_ns: int = SECOND) -> Staged:
-        self.proxy.begin(stage(epoch, what))
-        self.wait(wait_ns)
-        (answer,) = self.answers()
-        assert isinstance(answer, Staged)
-        return answer
-
-    def activated(self, epoch: int, what: RoutingTable, wait_ns: int = SECOND) -> Activated:
-        self.proxy.begin(activate(epoch, what))
-        self.wait(wait_ns)
-        (answer,) = self.answers()
-        assert isinstance(answer, Activated)
-        return answer
-
-    def serves(self, epoch: int, what: RoutingTable) -> None:
-        assert self.staged(epoch, what).refusal is None
-        assert self.activated(epoch, what).refusal is None
-
-    def restart_agent(self) -> None:
-        self.process.kill()
-        self.process.start()
-        self.answers()
-        self.find()
-
-
-def stage(
-    epoch: int, what: RoutingTable, *, check: bool = False, against: Digest = NO_DIGEST
-) -> Stage:
-    return Stage(epoch=Epoch(epoch), digest=what.digest, check=check, against=against)
-
-
-def activate(epoch: int, what: RoutingTable) -> Activate:
-    return Activate(incarnation=1, epoch=Epoch(epoch), digest=what.digest)
-
-
-def prove(epoch: int, what: RoutingTable, against: Digest = NO_DIGEST) -> Prove:
-    return Prove(epoch=Epoch(epoch), digest=what.digest, against=against)
+from turnout.protocol.routing import Colour
 
 
 @pytest.fixture
 def edge() -> Edge:
-    """One that serves blue as epoch 1."""
-    one = Edge()
-    one.serves(1, BLUE)
-    one.flips.clear()
-    return one
+    return serving_blue()
 
 
 # --- the calm path -------------------------------------------------------------------------------
@@ -416,138 +326,6 @@ def test_proxy_heal_of_an_earlier_crash_does_not_end_a_later_one(edge: Edge) -> 
     assert not edge.proxy.is_up
 
 
-# --- faults --------------------------------------------------------------------------------------
-
-
-def test_proxy_slow_staging_ends_later_until_healed(edge: Edge) -> None:
-    heal = edge.proxy.faults.slow(Step.STAGE, SECOND)
-    assert edge.staged(2, GREEN, 2 * SECOND).staging_ns == SECOND + 10 * MS
-    heal()
-    assert edge.staged(2, GREEN).staging_ns == 10 * MS
-
-
-def test_proxy_too_slow_staging_is_refused_at_its_limit(edge: Edge) -> None:
-    edge.proxy.faults.slow(Step.STAGE, 10 * SECOND)
-    assert edge.staged(2, GREEN, 4 * SECOND).refusal is not None
-
-
-def test_proxy_too_slow_flip_is_refused_and_happens(edge: Edge) -> None:
-    edge.staged(2, GREEN)
-    edge.proxy.faults.slow(Step.FLIP, 10 * SECOND)
-    assert edge.activated(2, GREEN, 3 * SECOND).refusal is not None
-    assert edge.proxy.serving.epoch == 1
-    edge.wait(8 * SECOND)
-    assert edge.proxy.serving.epoch == 2
-
-
-def test_proxy_refuses_so_many_times(edge: Edge) -> None:
-    edge.proxy.faults.refuse(Step.STAGE, "no room", no=No.TABLE, times=1)
-    refusal = edge.staged(2, GREEN).refusal
-    assert refusal is not None
-    assert (refusal.no, refusal.reason) == (No.TABLE, "no room")
-    assert edge.staged(2, GREEN).refusal is None
-
-
-def test_proxy_refused_flip_leaves_what_is_served(edge: Edge) -> None:
-    edge.staged(2, GREEN)
-    heal = edge.proxy.faults.refuse(Step.FLIP, "no")
-    assert edge.activated(2, GREEN).refusal is not None
-    assert edge.activated(2, GREEN).refusal is not None
-    assert edge.proxy.serving.epoch == 1
-    heal()
-    assert edge.activated(2, GREEN).refusal is None
-
-
-def test_proxy_refused_proof_is_a_failure(edge: Edge) -> None:
-    edge.proxy.faults.refuse(Step.PROVE, "garbled")
-    edge.proxy.begin(prove(1, BLUE))
-    edge.wait(SECOND)
-    assert edge.answers() == [Proven(epoch=Epoch(1), failure="garbled")]
-
-
-@pytest.mark.parametrize(
-    ("step", "begin", "limit_ns"),
-    [
-        (Step.STAGE, lambda proxy: proxy.begin(stage(2, GREEN)), 4 * SECOND),
-        (Step.PROVE, lambda proxy: proxy.begin(prove(1, BLUE)), 1500 * MS),
-    ],
-)
-def test_proxy_that_hangs_is_given_up_at_the_limit(
-    edge: Edge, step: Step, begin: Callable[[Proxy], None], limit_ns: int
-) -> None:
-    heal = edge.proxy.hang(step)
-    begin(edge.proxy)
-    edge.wait(limit_ns - 1)
-    assert edge.answers() == []
-    edge.wait(1)
-    assert len(edge.answers()) == 1
-    heal()
-    edge.wait(SECOND)
-    assert edge.answers() == []
-
-
-def test_proxy_flip_that_hangs_comes_when_healed(edge: Edge) -> None:
-    edge.staged(2, GREEN)
-    heal = edge.proxy.hang(Step.FLIP)
-    assert edge.activated(2, GREEN, 3 * SECOND).refusal is not None
-    assert edge.proxy.serving.epoch == 1
-    edge.proxy.begin(activate(2, GREEN))
-    heal()
-    edge.wait(2 * MS)
-    (answer,) = edge.answers()
-    assert isinstance(answer, Activated)
-    assert answer.refusal is None
-    assert [epoch for epoch, _ in edge.flips] == [2]
-
-
-def test_proxy_told_of_a_flip_refuses_what_ranks_below_it(edge: Edge) -> None:
-    edge.staged(3, GREEN)
-    edge.proxy.hang(Step.FLIP)
-    edge.activated(3, GREEN, 3 * SECOND)
-    edge.staged(2, BLUE)
-    refusal = edge.activated(2, BLUE).refusal
-    assert refusal is not None
-    assert "not above epoch 3" in refusal.reason
-
-
-def test_proxy_sick_backends_are_refused_where_they_are_checked(edge: Edge) -> None:
-    heal = edge.proxy.faults.sicken(CHECKOUT, Colour.GREEN)
-    edge.proxy.begin(stage(2, GREEN, check=True, against=BLUE.digest))
-    edge.wait(SECOND)
-    (answer,) = edge.answers()
-    assert isinstance(answer, Staged)
-    assert answer.refusal is not None
-    assert answer.refusal.no is No.UNHEALTHY
-    assert edge.staged(2, GREEN).refusal is None, "not checked, not refused"
-    heal()
-    edge.proxy.begin(stage(2, GREEN, check=True, against=BLUE.digest))
-    edge.wait(SECOND)
-    assert [getattr(a, "refusal", "") for a in edge.answers()] == [None]
-
-
-def test_proxy_sick_backends_are_not_proven(edge: Edge) -> None:
-    edge.proxy.faults.sicken(CHECKOUT, Colour.BLUE)
-    edge.proxy.begin(prove(1, BLUE))
-    edge.wait(2 * SECOND)
-    (answer,) = edge.answers()
-    assert isinstance(answer, Proven)
-    assert "error" in (answer.failure or "")
-
-
-def test_proxy_old_worker_lingers_and_delays_the_proof(edge: Edge) -> None:
-    edge.staged(2, GREEN)
-    edge.proxy.faults.linger(100 * MS)
-    edge.activated(2, GREEN, 2 * MS)
-    edge.proxy.begin(prove(2, GREEN, against=BLUE.digest))
-    assert edge.proxy.colour_for(CHECKOUT, 0) is Colour.BLUE
-    edge.wait(100 * MS)
-    assert edge.proxy.colour_for(CHECKOUT, 0) is Colour.GREEN
-    edge.wait(20 * MS - 1)
-    assert edge.answers() == []
-    edge.wait(1)
-    assert len(edge.answers()) == 1
-
-
 # --- drains --------------------------------------------------------------------------------------
 
 
@@ -614,3 +392,12 @@ def test_proxy_does_not_close_what_it_sends_to(edge: Edge) -> None:
     edge.proxy.on_close.append(lambda _, __, count: cut.append(count))
     edge.proxy.begin(CloseSource(service=CHECKOUT, colour=Colour.BLUE))
     assert cut == []
+
+
+def test_proxy_source_that_is_sent_to_again_is_not_empty(edge: Edge) -> None:
+    edge.serves(2, GREEN)
+    edge.staged(3, BLUE)
+    edge.proxy.begin(drain())
+    edge.proxy.begin(activate(3, BLUE))
+    edge.wait(1000 * SECOND)
+    assert 0 not in counts(edge)
