@@ -15,7 +15,7 @@ from attrs import field, frozen
 from simulator.fault_kinds import Fault
 from simulator.moments import within
 from simulator.operations import Activation, Operation
-from simulator.population import Node, Role, agents_of, placed
+from simulator.population import Node, Role, Selector, agents_of, placed
 from simulator.results import Verdict
 from turnout.protocol.clock import SECOND
 from turnout.protocol.identifiers import AgentId, Region, ServiceName
