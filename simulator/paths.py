@@ -116,15 +116,14 @@ class Path:
         self._weigh()
 
     def recover(self, fault: Fault) -> None:
-        """A fault is healed; what it held back goes on."""
+        """A fault is healed: what was held back is sent again, and held again where another holds."""
         if fault not in self._faults:
             return
         self._faults.remove(fault)
         self._weigh()
-        if not self._holds:
-            held, self._held = self._held, []
-            for go_on in held:
-                go_on()
+        held, self._held = self._held, []
+        for go_on in held:
+            go_on()
 
     def _weigh(self) -> None:
         passing = 1.0 - self.knobs.loss

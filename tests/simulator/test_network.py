@@ -205,6 +205,48 @@ def test_stopped_process_gets_what_came_meanwhile_in_order_until_it_closes() -> 
     assert world.told() == [(1000.0, "first")]
 
 
+def test_what_was_closed_arrives_though_the_closer_dies_after_it() -> None:
+    world = World()
+    connection = world.connect()
+    heal = world.network.clog([world.agent.name], [world.server.name])
+    connection.close(world.agent, "enough")
+    world.agent.kill()
+    heal()
+    assert world.told() == [(150.0, "server hears enough")]
+
+
+def test_listener_that_started_again_before_it_was_reached_is_reached() -> None:
+    world = World()
+    connection = world.dial()
+    world.run(20 * MS)
+    world.server.kill()
+    world.server.start()
+    world.run(100 * MS)
+    connection.send(world.agent, world.note("got"))
+    assert world.told() == [(100.0, "opened"), (150.0, "got")]
+
+
+def test_dialler_that_gave_up_while_it_was_stopped_does_not_open() -> None:
+    world = World()
+    connection = world.dial()
+    world.agent.stop()
+    world.agent.deliver(lambda: connection.close(world.agent), world.agent.life)
+    world.run(SECOND)
+    world.agent.go_on()
+    assert world.told() == []
+    assert not connection.is_open(world.agent)
+
+
+def test_reset_that_overtakes_the_first_packet_ends_the_handshake() -> None:
+    world = World()
+    heal = world.network.slow([world.agent.name], [world.server.name], add_ns=SECOND)
+    connection = world.dial()
+    heal()
+    connection.close(world.agent)
+    assert world.told() == []
+    assert not connection.is_open(world.server)
+
+
 def test_stopped_listener_is_reached_but_does_not_shake_hands() -> None:
     world = World()
     world.server.stop()
@@ -235,6 +277,17 @@ def test_admission_of_a_herd_takes_as_long_as_the_limit_says() -> None:
     opened = [ms for ms, _ in world.told()]
     assert len(opened) == 1000
     assert opened[-1] - opened[0] == pytest.approx(1000 * 5, rel=0.02)
+
+
+def test_admission_passes_over_whoever_gave_up_meanwhile() -> None:
+    world = World()
+    world.network.admit(world.server, 1, burst=0)
+    world.dial(round_trips=2)
+    connection = world.dial(round_trips=2)
+    world.run(300 * MS)
+    connection.close(world.agent)
+    assert world.told() == [(200.0, "opened")]
+    assert not connection.is_open(world.server)
 
 
 def test_admission_forgets_its_queue_when_the_server_dies() -> None:
@@ -274,7 +327,7 @@ def test_repeatable_request_may_come_late_and_out_of_order() -> None:
     connection.close(world.agent, "enough")
     times = [ms for ms, what in world.told() if what == "late"]
     assert len(times) == 100
-    assert min(times) < 1_000
+    assert sum(ms < 5_000 for ms in times) > 30
     assert 40_000 < max(times) <= 90_150
 
 

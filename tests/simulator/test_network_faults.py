@@ -80,6 +80,19 @@ def test_cut_of_acknowledgements_that_heals_in_time_breaks_nothing() -> None:
     assert world.told() == [(150.0, "got")]
 
 
+def test_cut_of_acknowledgements_that_begins_anew_is_waited_for_anew() -> None:
+    world = World()
+    world.network.give_up(world.server, 5 * SECOND)
+    connection = world.connect()
+    heal = world.cut(world.agent, world.server)
+    connection.send(world.server, world.note("got"))
+    world.run(3 * SECOND)
+    heal()
+    world.run(4 * SECOND)
+    world.cut(world.agent, world.server)
+    assert world.told() == [(150.0, "got")]
+
+
 def test_reset_that_gets_lost_leaves_the_other_end_half_open_until_it_sends() -> None:
     world = World()
     connection = world.connect()
@@ -98,10 +111,22 @@ def test_dial_over_a_cut_is_silent_and_succeeds_at_its_next_packet_after_the_hea
     world = World()
     heal = world.cut(world.agent, world.server)
     world.dial()
-    world.run(6900 * MS)
+    world.run(3500 * MS)
     assert world.diary == []
     heal()
     assert world.told() == [(7100.0, "opened")]  # packets at 0, 1, 3 and 7 s
+
+
+def test_dialler_that_gives_up_over_a_cut_sends_nothing_more() -> None:
+    world = World()
+    world.cut(world.agent, world.server)
+    connection = world.dial()
+    world.run(500 * MS)
+    connection.close(world.agent)
+    world.run(SECOND)
+    before = world.agenda.events
+    world.run(10 * MINUTE)
+    assert world.agenda.events == before
 
 
 def test_dial_whose_answers_are_cut_is_silent() -> None:
@@ -173,6 +198,17 @@ def test_clog_longer_than_the_server_waits_breaks_its_connections() -> None:
     assert world.told() == [(5100.0, "server hears connection timed out")]
 
 
+def test_two_clogs_of_one_path_need_two_heals() -> None:
+    world = World()
+    connection = world.connect()
+    heals = [world.network.clog([world.agent.name], [world.server.name]) for _ in range(2)]
+    connection.send(world.agent, world.note("got"))
+    heals[0]()
+    assert world.told(after_ms=1000) == []
+    heals[1]()
+    assert world.told() == [(1050.0, "got")]
+
+
 def test_slow_path_adds_up_and_heals() -> None:
     world = World()
     connection = world.connect()
@@ -209,6 +245,18 @@ def test_lost_packet_costs_a_round_trip_and_200_ms_doubling_and_blocks_what_foll
     world.run(500 * MS)
     connection.send(world.agent, world.note("third"))
     assert world.told() == [(450.0, "first"), (450.0, "second"), (550.0, "third")]
+
+
+def test_losses_of_one_path_add_up() -> None:
+    world = World()
+    connection = world.connect()
+    names = [world.agent.name], [world.server.name]
+    heal = world.network.lossy(*names, share=1.0)
+    world.network.lossy(*names, share=0.0)
+    connection.send(world.agent, world.note("got"))
+    assert world.told(after_ms=1000) == []
+    heal()
+    assert world.told() == [(2250.0, "got")]
 
 
 def test_loss_delays_its_share_of_messages() -> None:

@@ -176,7 +176,7 @@ def by_trying_all(distances: Distances, shape: Shape, top: int) -> list[tuple[in
 
 @settings(max_examples=15, deadline=None)
 @given(
-    trips=st.lists(st.integers(1, 400), min_size=20, max_size=20),
+    trips=st.lists(st.sampled_from([10, 20, 40, 200]), min_size=20, max_size=20),
     coordinators=st.integers(1, 3),
     etcd=st.integers(1, 5),
     top=st.integers(1, 12),
