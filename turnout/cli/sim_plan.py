@@ -215,7 +215,7 @@ def _placements(best: Sequence[Estimate]) -> Listing:
         "BOUND",
         "EXPECTED",
         "LEADER LOST",
-        "F",
+        "FAILOVER",
         "PROMISE",
         rows=rows,
     )
@@ -253,7 +253,7 @@ def _conclusions(best: Estimate) -> Iterator[str]:
         yield (
             f"If {best.placement.leader} is lost, the next switch takes up to"
             f" {_time(best.takeover_ns)}, after a failover of up to"
-            f" {_time(best.timing.failover_ns)} (F)."
+            f" {_time(best.timing.failover_ns)}."
         )
     timing = best.timing
     yield (
