@@ -75,6 +75,8 @@ class Injector:
         self._parts = parts
         self.befell: list[Befell] = []
         self.last_healed_ns = 0
+        self.core: frozenset[NodeName] = frozenset()
+        """Who is well for good, and is not hurt any more."""
         self._heals: dict[int, Heal] = {}
 
     def arrange(self, fault: Fault) -> None:
@@ -85,6 +87,8 @@ class Injector:
         """Let it begin now; it heals by itself if it lasts only so long."""
         parts = self._parts
         nodes = parts.whereabouts.of(fault.selectors)
+        if not self.core.isdisjoint(nodes):
+            return
         heal_model = _DEEDS[fault.kind](parts, fault, nodes)
         heal_story = parts.judge.story.hurts(fault.kind, fault.text, nodes)
         parts.judge.hurts(fault.kind, nodes)
@@ -103,10 +107,17 @@ class Injector:
         if lasts_ns is not None:
             parts.agenda.after(lasts_ns, heal)
 
-    def heal(self, place: int) -> None:
-        """Heal the fault that befell at this place, if it has not."""
-        if place in self._heals:
-            self._heals[place]()
+    def heal_core(self, core: Sequence[NodeName]) -> None:
+        """Let these be well for good; what else is of the control plane dies, and the rest stays."""
+        self.core = frozenset(core)
+        for place, heal in list(self._heals.items()):
+            if not self.core.isdisjoint(self.befell[place].nodes):
+                heal()
+        for name in (*self._parts.replicas, *self._parts.members):
+            if name not in self.core:
+                self._parts.processes[name].kill()
+        for name in core:
+            self._parts.processes[name].start()
 
     # ---------------------------------------------------------------- seams
 

@@ -15,7 +15,7 @@ from attrs import field, frozen
 from simulator.fault_kinds import Fault
 from simulator.moments import within
 from simulator.operations import Activation, Operation
-from simulator.population import Node, Role, agents_of, placed
+from simulator.population import Node, Role, Selector, agents_of, placed
 from simulator.results import Verdict
 from turnout.protocol.clock import SECOND
 from turnout.protocol.identifiers import AgentId, Region, ServiceName
@@ -209,6 +209,25 @@ class UsersSection:
     movers: int = field(default=100, validator=within(0, 1_000_000))
 
 
+@frozen(kw_only=True)
+class CoreSection:
+    """A part that heals at one moment, for good, while the rest stays broken.
+
+    Attributes:
+        at_s: when; every fault that touches the core heals then, and none touches it any more.
+        node: who belongs to it: a majority of etcd, a coordinator or more, some agents. Coordinators
+            that do not are stopped for good, and so are members of etcd.
+    """
+
+    at_s: float = field(validator=within(0, 1e9))
+    node: tuple[Selector, ...] = field(validator=_said)
+
+    @property
+    def at_ns(self) -> int:
+        """``at_s`` in nanoseconds."""
+        return round(self.at_s * SECOND)
+
+
 Outcome = Literal["live", "partial", "aborted", "rolled_back"]
 
 
@@ -248,6 +267,7 @@ class Scenario:
         seed: where all chance comes from, unless another is asked for.
         duration_s: how long it runs, in virtual seconds.
         operations, faults: ``[[operation]]`` and ``[[fault]]``.
+        core: what heals while the rest stays broken; unset: every fault heals by itself, or never.
     """
 
     name: str
@@ -264,6 +284,7 @@ class Scenario:
     users: UsersSection = UsersSection()
     operations: tuple[Operation, ...] = field(default=(), alias="operation")
     faults: tuple[Fault, ...] = field(default=(), alias="fault")
+    core: CoreSection | None = None
     expect: Expect = Expect()
 
     @property

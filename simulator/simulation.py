@@ -34,7 +34,8 @@ from simulator.network_knobs import NetworkKnobs
 from simulator.operators import Operators
 from simulator.population import Node, Role
 from simulator.process import NodeName, Process
-from simulator.proxy import Proxy, ProxyKnobs
+from simulator.proxy import Proxy
+from simulator.proxy_knobs import ProxyKnobs
 from simulator.randomness import Randomness
 from simulator.replica_node import ReplicaNode
 from simulator.results import RunResult
@@ -222,6 +223,10 @@ class Simulation:
             self.director.arrange(operation)
         for fault in scenario.faults:
             self.injector.arrange(fault)
+        core = scenario.core
+        if core is not None:
+            names = self.whereabouts.of(core.node)
+            self.agenda.at(core.at_ns, lambda: self.injector.heal_core(names))
 
     def go(self, until_ns: int) -> None:
         """Let time pass until this moment."""

@@ -10,6 +10,7 @@ from simulator.fault_kinds import Fault, FaultKind, LinkFault, RestartFault
 from simulator.judging.course import Core
 from simulator.population import EVERYONE, Node, Role
 from simulator.process import NodeName
+from simulator.scenario import CoreSection
 from turnout.protocol.clock import SECOND
 from turnout.protocol.identifiers import AgentId
 
@@ -25,6 +26,18 @@ class Befell:
     nodes: tuple[NodeName, ...]
     since_ns: int
     until_ns: int | None
+
+
+def named_core(
+    section: CoreSection,
+    names: Sequence[NodeName],
+    nodes: Sequence[Node],
+    agents: Sequence[AgentId],
+) -> Core:
+    """The core that a scenario names."""
+    well = [agent for agent in agents if NodeName(f"{Role.AGENT} {agent}") in names]
+    is_whole = len(names) == sum(node.role is not Role.OPERATOR for node in nodes)
+    return Core(agents=tuple(well), healed_ns=section.at_ns, is_whole=is_whole)
 
 
 def core_of(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from simulator.judging.chronicle import Switch
-from simulator.judging.cores import core_of
-from simulator.judging.course import course_of, live_ns
+from simulator.judging.cores import core_of, named_core
+from simulator.judging.course import Core, course_of, live_ns
 from simulator.judging.expectations import judged
 from simulator.lower_bound import lower_bound_ns
 from simulator.results import (
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
     from simulator.simulation import Simulation
 
 NUMBERS = tuple(dict.fromkeys(number for number, _ in (*SAFETY, *COURSE)))
-LIVENESS = frozenset({"L1", "L2", "L3"})
 
 
 def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
     """What a run came to."""
     now_ns, judge = simulation.agenda.now_ns, simulation.judge
     agents = [node.agent for node in simulation.agents.values()]
-    core = core_of(simulation.nodes, simulation.injector.befell, agents)
+    core = _core(simulation, agents)
     course = course_of(judge.chronicle, core, simulation.timing, now_ns)
     for violation in judge_course(course):
         judge.breaks(violation.number, violation.text)
@@ -41,15 +40,15 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
         _switch(simulation, epoch, switch)
         for epoch, switch in sorted(judge.chronicle.switches.items())
     )
-    findings = [_finding(simulation, number, has_core=core is not None) for number in NUMBERS]
-    findings += judged(simulation, switches)
+    findings = [_finding(simulation, number) for number in NUMBERS]
+    expected = judged(simulation, switches)
     story = judge.story.told()
     return RunResult(
         name=simulation.scenario.name,
         seed=simulation.randomness.seed,
-        verdict=_worst(findings),
+        verdict=_verdict(simulation, findings, expected),
         trace_digest=simulation.trace.digest,
-        findings=tuple(findings),
+        findings=(*findings, *expected),
         switches=switches,
         requests=simulation.users.requests(),
         reached=judge.marks.reached,
@@ -62,18 +61,38 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
     )
 
 
-def _finding(simulation: Simulation, number: str, *, has_core: bool) -> Finding:
+def _core(simulation: Simulation, agents: list[AgentId]) -> Core | None:
+    section = simulation.scenario.core
+    if section is None:
+        return core_of(simulation.nodes, simulation.injector.befell, agents)
+    if simulation.agenda.now_ns < section.at_ns:
+        return None
+    names = [name for name in simulation.processes if name in simulation.injector.core]
+    return named_core(section, names, simulation.nodes, agents)
+
+
+def _finding(simulation: Simulation, number: str) -> Finding:
     broken = tuple(simulation.judge.violations.get(number, ()))
     if broken:
         return Finding(number=number, verdict=Verdict.INVALID, violations=broken)
-    if number in LIVENESS and not has_core:
-        return Finding(number=number, verdict=Verdict.VALID)
     return Finding(number=number, verdict=Verdict.VALID)
 
 
-def _worst(findings: list[Finding]) -> Verdict:
+def _worst(findings: Sequence[Finding]) -> Verdict:
     order = list(Verdict)
     return max((finding.verdict for finding in findings), key=order.index, default=Verdict.VALID)
+
+
+def _verdict(
+    simulation: Simulation, found: Sequence[Finding], expected: Sequence[Finding]
+) -> Verdict:
+    """Of the run: what its scenario expects of the invariants is no fault, and anything else is."""
+    expect, verdict = simulation.scenario.expect, _worst(found)
+    if expect.verdict is Verdict.VALID:
+        return _worst((*found, *expected))
+    broken = {finding.number for finding in found if finding.verdict is Verdict.INVALID}
+    as_expected = verdict is expect.verdict and broken == set(expect.violated)
+    return _worst(expected) if as_expected else Verdict.INVALID
 
 
 def _switch(simulation: Simulation, epoch: Epoch, switch: Switch) -> SwitchResult:
