@@ -128,7 +128,7 @@ class Judge:
             switch = self.chronicle.switches.get(message.epoch)
             if switch is not None:
                 said = f"no ({message.no})" if message.no else "yes"
-                switch.votes.setdefault(node.agent, said)
+                switch.votes.setdefault(node.agent, (said, self._agenda.now_ns))
             if ghost.votes(message, node.disk.record):
                 self.witness.judge()
 

@@ -84,10 +84,8 @@ def legend(run: RunResult, switch: SwitchResult) -> tuple[dict[str, str], dict[s
     sent = {arrow.what for arrow in _arrows_in(run, around(switch, run))}
     lines = {what: colour for what, colour in ARROWS.items() if what in sent}
     others = sorted(sent - set(ARROWS))
-    votes = {agent.vote for agent in switch.agents}
-    dots = {str(kind): MARKS[kind][1] for kind in MarkKind}
-    if "no" not in votes:
-        del dots[MarkKind.NO]
+    done = {mark.kind for lane in lanes(run) for mark in lane.marks if mark.epoch == switch.epoch}
+    dots = {str(kind): MARKS[kind][1] for kind in MarkKind if kind in done}
     return lines | ({", ".join(others): OTHER_ARROW} if others else {}), dots
 
 
