@@ -1,5 +1,6 @@
 """A cheap signer of Ed25519's shape: anyone could forge it, but nobody in these tests does so
-unless the test says it."""
+unless the test says it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ class CheapSigner:
         self.public_key = blake2b(name.encode(), digest_size=32).hexdigest()
 
     def sign(self, payload: bytes) -> str:
+        """The signature, in hex."""
         return _signature(self.public_key, payload)
 
 
@@ -20,6 +22,7 @@ class CheapVerifier:
     """Verifies what :class:`CheapSigner` signed."""
 
     def verify(self, public_key: str, payload: bytes, signature: str) -> bool:
+        """Whether that key's signer signed exactly this."""
         return signature == _signature(public_key, payload)
 
 
