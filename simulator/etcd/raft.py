@@ -178,24 +178,31 @@ class Raft:
         match message:
             case Heartbeat():
                 self._take_heartbeat(sender, message)
-            case HeartbeatHeard():
-                self._take_heard(sender, message)
             case Append():
                 self._take_append(sender, message)
-            case Appended():
-                self._take_appended(sender, message)
             case AskVote():
                 self._answer_ask(sender, message)
             case Vote():
                 self._take_vote(sender, message)
-            case Forward() if self.role is Role.LEADER:
-                self.propose(message.proposal)
-            case AskIndex() if self.role is Role.LEADER:
-                self._take_ask_index(sender, message.number)
             case Index():
                 self._outside.index_told(message.number, message.index)
-            case Forward() | AskIndex():
-                """Whoever sent it will hear who leads, and its client gives up or asks elsewhere."""
+            case _ if self.role is Role.LEADER:
+                self._take_as_leader(sender, message)
+            case _:
+                """Meant for a leader: whoever asked hears who leads, and its client gives up."""
+
+    def _take_as_leader(
+        self, sender: int, message: HeartbeatHeard | Appended | Forward | AskIndex
+    ) -> None:
+        match message:
+            case HeartbeatHeard():
+                self._take_heard(sender, message)
+            case Appended():
+                self._take_appended(sender, message)
+            case Forward():
+                self.propose(message.proposal)
+            case AskIndex():
+                self._take_ask_index(sender, message.number)
 
     # --- terms ----------------------------------------------------------------------------------
 
@@ -380,8 +387,6 @@ class Raft:
         self._outside.send(sender, HeartbeatHeard(message.term, message.round))
 
     def _take_heard(self, sender: int, message: HeartbeatHeard) -> None:
-        if self.role is not Role.LEADER:
-            return
         progress = self.progress[sender]
         progress.was_heard = True
         progress.round = message.round
@@ -454,8 +459,6 @@ class Raft:
             log.append(entry)
 
     def _take_appended(self, sender: int, message: Appended) -> None:
-        if self.role is not Role.LEADER:
-            return
         progress = self.progress[sender]
         progress.was_heard = True
         if not message.accepted:

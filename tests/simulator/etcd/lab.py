@@ -113,10 +113,8 @@ class Lab:
 
     # --- questions ------------------------------------------------------------------------------
 
-    def answer(self, ask: Callable[[Callable[[Answer], None]], None]) -> Answer:
-        """Ask, and wait for the answer."""
-        answers: list[Answer] = []
-        ask(answers.append)
+    def _answer(self, answers: list[Answer]) -> Answer:
+        """Wait for the answer that comes in here."""
         self.run_until(lambda: answers)
         return answers[0]
 
@@ -125,7 +123,9 @@ class Lab:
     ) -> Result | LeaseGone:
         transaction = Transaction(name="test", guards=guards, writes=writes)
         asker = self.clients[client]
-        return self.answer(lambda then: asker.transact(transaction, then, lease=lease))
+        answers: list[Result | LeaseGone] = []
+        asker.transact(transaction, answers.append, lease=lease)
+        return self._answer(answers)
 
     def write(
         self, *writes: Write, guards: tuple[Guard, ...] = (), lease: int = 0, client: int = 0
@@ -143,21 +143,29 @@ class Lab:
 
     def try_read(self, *ranges: Range, revision: int = 0, client: int = 0) -> Snapshot | None:
         asker = self.clients[client]
-        return self.answer(lambda then: asker.read(ranges, revision, then))
+        answers: list[Snapshot | None] = []
+        asker.read(ranges, revision, answers.append)
+        return self._answer(answers)
 
     def values(self, client: int = 0) -> dict[str, bytes]:
         return {item.key: item.value for item in self.read(EVERYTHING, client=client).items}
 
     def grant(self, ttl_s: int) -> int:
-        lease = self.answer(lambda then: self.clients[0].grant(ttl_s, then))
+        answers: list[int | None] = []
+        self.clients[0].grant(ttl_s, answers.append)
+        lease = self._answer(answers)
         assert lease is not None
         return lease
 
     def keep_alive(self, lease: int) -> bool | None:
-        return self.answer(lambda then: self.clients[0].keep_alive(lease, then))
+        answers: list[bool | None] = []
+        self.clients[0].keep_alive(lease, answers.append)
+        return self._answer(answers)
 
     def revoke(self, lease: int) -> bool:
-        return self.answer(lambda then: self.clients[0].revoke(lease, then))
+        answers: list[bool] = []
+        self.clients[0].revoke(lease, answers.append)
+        return self._answer(answers)
 
     def follow(self, key: str, from_revision: int, client: int = 0) -> Following:
         """Watch a key, and keep what is told."""
