@@ -170,11 +170,16 @@ class Member:
     # --- applying -------------------------------------------------------------------------------
 
     def committed(self) -> None:
-        """More entries are known to be committed: apply them, and tell whoever waits."""
-        entries = self.storage.entries
+        """More entries are known to be committed: apply them, and tell whoever waits.
+
+        Whoever judges an entry may kill this very process over it.
+        """
+        entries, life = self.storage.entries, self.process.life
         while self.applied < self.raft.commit:
             entry = entries[self.applied]
             applied = self.ledger.apply(self.applied, entry)
+            if self.process.life != life or not self.process.is_alive:
+                return
             self.applied += 1
             self.revision = applied.revision
             self._take_up(entry.proposal, applied)

@@ -479,6 +479,8 @@ class Raft:
         index = sorted(on_disks, reverse=True)[self.quorum - 1]
         if index > self.commit and self._term_at(index) == self.storage.term:
             self._commit_to(index)
+            if self.role is not Role.LEADER:
+                return  # whoever judges an entry may have restarted this very process
             self._send_entries()
             early, self._early_reads = self._early_reads, []
             for then in early:

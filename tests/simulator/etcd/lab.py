@@ -52,6 +52,7 @@ class Lab:
         seed: int = 1,
         round_trip_ns: int = 2 * MS,
         knobs: EtcdKnobs | None = None,
+        judge: Callable[[Committed], None] | None = None,
     ) -> None:
         self.agenda = Agenda()
         self.randomness = Randomness(seed)
@@ -66,7 +67,7 @@ class Lab:
             self.network,
             self.servers,
             knobs or EtcdKnobs(),
-            self.committed.append,
+            judge or self.committed.append,
         )
         self.hosts = [self.process(f"coordinator {regions[n]}", regions[n]) for n in range(clients)]
         self.clients = [self.client(host) for host in self.hosts]
@@ -101,6 +102,10 @@ class Lab:
         leader = self.cluster.leader
         assert leader is not None
         return leader
+
+    def is_empty(self) -> bool:
+        """Whether no key is committed."""
+        return not self.cluster.items()
 
     @property
     def followers(self) -> list[Process]:
