@@ -20,7 +20,6 @@ from coordinator.feed import Feed
 from coordinator.hands import Hands
 from coordinator.metrics import Metrics
 from coordinator.narrator import Narrator
-from coordinator.openings import Openings
 from coordinator.recent import Recent
 from coordinator.refusal_book import RefusalBook
 from coordinator.registry import Registry
@@ -37,6 +36,7 @@ from turnout.protocol.errors import MalformedError
 from turnout.protocol.events import CoordinatorEvent, Deposed, Elected
 from turnout.protocol.identifiers import NO_TERM, AgentId, Term
 from turnout.protocol.limits import MAX_TABLE_BYTES
+from turnout.protocol.openings import Openings
 from turnout.protocol.records import IncarnationRecord
 from turnout.protocol.signing import Ed25519Verifier, Signer, is_signed_by
 from turnout.protocol.wire import encode
@@ -75,7 +75,7 @@ class Replica:
         self.metrics = Metrics(self._version)
         self.registry = Registry()
         self._suspicions = Suspicions()
-        self._twins, self._openings = Twins(), Openings(lambda: clock.now().monotonic_ns)
+        self._twins, self._openings = Twins(), Openings(secrets.token_bytes(32))
         self._departures = Departures(self._part_with)
         self._feed, self._recent, self._narrator = Feed(), Recent(), Narrator()
         self._refusals = RefusalBook(store, lambda: self.host.state, settings.replica_id)

@@ -5,9 +5,9 @@ How TCP behaves here, and what is left out:
 - A segment that gets lost is sent again after a round trip and 200 ms, then after twice that, and so
   on; all that was sent after it waits and arrives with it, for small messages fit in one segment.
 - Under a cut the sender goes on like that, so what it sent arrives at its first attempt after the heal,
-  or never, if the connection ended before. After 15 attempts the sender's kernel gives up.
-- Acknowledgements are not packets of their own: if only their direction is cut, the data arrives and
-  no timer runs, though the kernel would send it again and in the end give the connection up.
+  or never, if the connection ended before: after a time the sender's kernel gives up.
+- Acknowledgements are not packets of their own. If only their direction is blocked, the data arrives
+  once, and the sender's kernel gives up all the same, unless the block is over before.
 - Whoever closes has sent all that it sent, then its end. Whoever dies has its kernel send a reset,
   which is a lone packet: lost, the other end learns nothing until what it sends is answered by another.
 - There are no windows: an end that does not read never stops the other from sending.
@@ -81,15 +81,19 @@ class End:
 class Way:
     """One direction of a connection."""
 
-    __slots__ = ("_attempts", "_last_ns", "_timer", "_waiting", "path", "source", "target")
+    __slots__ = ("_attempts", "_doubts", "_last_ns", "_lost_ns", "_timer", "_waiting", "acks", "give_up_ns",
+                 "path", "source", "target")  # fmt: skip
 
-    def __init__(self, path: Path, source: End, target: End) -> None:
-        self.path, self.source, self.target = path, source, target
+    def __init__(self, path: Path, acks: Path, source: End, target: End) -> None:
+        self.path, self.acks, self.source, self.target = path, acks, source, target
+        self.give_up_ns = path.knobs.give_up_ns
         source.way = self
         self._last_ns = 0
         self._waiting: list[Act] = []
         self._attempts = 0
         self._timer: Appointment | None = None
+        self._lost_ns = 0
+        self._doubts = False
 
     def send(self, act: Act) -> None:
         """Have something happen at the other end, after all that was sent before."""
@@ -101,10 +105,12 @@ class Way:
 
     def _put(self, arrival: Act) -> None:
         path = self.path
-        if path.is_clear and not self._waiting:
+        if path.is_clear and self.acks.is_clear and not self._waiting:
             route = path.route
             self._arrange(arrival, route.delay_ns + route.jitter_ns[route.draw_bits(JITTER_BITS)])
             return
+        if self.acks.blocked_since_ns is not None:
+            self._doubt(self.acks)
         self._waiting.append(arrival)
         if len(self._waiting) == 1:
             self._try()
@@ -124,24 +130,44 @@ class Way:
         fate = self.path.fate()
         if fate is Fate.HELD:
             self.path.hold(self._try)
+            self._doubt(self.path)
         elif fate is Fate.LOST:
-            self._retry_later()
+            self._try_later()
         else:
             waiting, self._waiting, self._attempts = self._waiting, [], 0
             delay_ns = self.path.delay_ns()
             for arrival in waiting:
                 self._arrange(arrival, delay_ns)
 
-    def _retry_later(self) -> None:
-        knobs, path = self.path.knobs, self.path
-        if self._attempts == knobs.retransmissions:
-            self.abandon()
-            self.source.hear(TIMED_OUT)
+    def _try_later(self) -> None:
+        knobs, agenda = self.path.knobs, self.path.agenda
+        if not self._attempts:
+            self._lost_ns = agenda.now_ns
+        left_ns = self._lost_ns + self.give_up_ns - agenda.now_ns
+        if left_ns <= 0:
+            self._give_up()
             return
-        round_trip_ns = path.route.delay_ns + self.target.way.path.route.delay_ns
+        round_trip_ns = self.path.route.delay_ns + self.acks.route.delay_ns
         wait_ns = (round_trip_ns + knobs.retransmit_after_ns) << self._attempts
         self._attempts += 1
-        self._timer = path.agenda.after(min(wait_ns, knobs.retransmit_most_ns), self._try)
+        self._timer = agenda.after(min(wait_ns, knobs.retransmit_most_ns, left_ns), self._try)
+
+    def _doubt(self, blocked: Path) -> None:
+        """Give up in time, if what is blocked now stays so until then."""
+        if not self._doubts:
+            self._doubts = True
+            agenda = self.path.agenda
+            agenda.after(self.give_up_ns, partial(self._judge, blocked, agenda.now_ns))
+
+    def _judge(self, blocked: Path, doubted_ns: int) -> None:
+        self._doubts = False
+        since_ns = blocked.blocked_since_ns
+        if since_ns is not None and since_ns <= doubted_ns:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.abandon()
+        self.source.hear(TIMED_OUT)
 
     def abandon(self) -> None:
         """What has not left yet never will."""

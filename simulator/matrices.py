@@ -16,13 +16,16 @@ from pathlib import Path
 from attrs import frozen
 
 from turnout.protocol.clock import MS
-from turnout.protocol.identifiers import Region
+from turnout.protocol.identifiers import NAME_RULE, Region, is_name
 
 WITHIN_REGION_NS = MS
 """A round trip between two hosts of one region, in different zones: clouds promise below 2 ms."""
 
-MAX_ROUND_TRIP_NS = 60_000 * MS
+MAX_ROUND_TRIP_MS = 60_000
 """A minute: a figure above it was not given in milliseconds."""
+
+LEAST_ROUND_TRIP_MS = Decimal("0.000001")
+"""A nanosecond, which is as fine as virtual time is."""
 
 _DATA = Path(__file__).parent / "data"
 _COLUMNS = ("from", "to", "rtt_ms")
@@ -110,14 +113,21 @@ def _rows(text: str, name: str) -> Iterator[tuple[int, Region, Region, int]]:
     if not lines:
         raise MatrixError(f"{name} is empty: it needs a line 'from,to,rtt_ms', and one a pair")
     number, heading = lines[0]
-    places = _places([cell.strip() for cell in next(csv.reader([heading]))], f"{name}:{number}")
+    places = _places(_cells(heading, f"{name}:{number}"), f"{name}:{number}")
     for number, line in lines[1:]:
         where = f"{name}:{number}"
-        cells = [cell.strip() for cell in next(csv.reader([line]))]
+        cells = _cells(line, where)
         if len(cells) <= max(places) or not all(cells[place] for place in places):
             raise MatrixError(f"{where}: from, to and rtt_ms are not all there: fill them in")
         a, b, figure = (cells[place] for place in places)
-        yield number, Region(a), Region(b), _round_trip_ns(figure, where)
+        yield number, _region(a, where), _region(b, where), _round_trip_ns(figure, where)
+
+
+def _cells(line: str, where: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([line]))]
+    except csv.Error as error:
+        raise MatrixError(f"{where}: not a line of a CSV: {error}") from error
 
 
 def _places(headings: Sequence[str], where: str) -> tuple[int, ...]:
@@ -130,6 +140,12 @@ def _places(headings: Sequence[str], where: str) -> tuple[int, ...]:
     return tuple(headings.index(column) for column in _COLUMNS)
 
 
+def _region(name: str, where: str) -> Region:
+    if not is_name(name):
+        raise MatrixError(f"{where}: {name!r} is not a region: its name must have {NAME_RULE}")
+    return Region(name)
+
+
 def _round_trip_ns(figure: str, where: str) -> int:
     try:
         milliseconds = Decimal(figure)
@@ -137,12 +153,11 @@ def _round_trip_ns(figure: str, where: str) -> int:
         raise MatrixError(f"{where}: rtt_ms: {figure!r} is not a number") from error
     if not milliseconds.is_finite():
         raise MatrixError(f"{where}: rtt_ms: {figure} is not a time: leave no pair unmeasured")
-    round_trip_ns = int(milliseconds * MS)
-    if round_trip_ns <= 0:
-        raise MatrixError(f"{where}: rtt_ms: {figure} must be above 0")
-    if round_trip_ns > MAX_ROUND_TRIP_NS:
+    if milliseconds > MAX_ROUND_TRIP_MS:
         raise MatrixError(f"{where}: rtt_ms: {figure} is above a minute: give milliseconds")
-    return round_trip_ns
+    if milliseconds < LEAST_ROUND_TRIP_MS:
+        raise MatrixError(f"{where}: rtt_ms: {figure} must be above 0")
+    return int(milliseconds * MS)
 
 
 def _completed(given: Mapping[tuple[Region, Region], int], name: str) -> Matrix:

@@ -47,6 +47,7 @@ class Network:
         self._paths: dict[tuple[NodeName, NodeName], Path] = {}
         self._faults: list[Fault] = []
         self._admissions: dict[NodeName, Admission] = {}
+        self._give_ups_ns: dict[NodeName, int] = {}
         self._repeats = Repeats(knobs, randomness.stream("network repeats"))
 
     @property
@@ -68,6 +69,13 @@ class Network:
         """Let a server take so many handshakes a second, one after another, after a short burst."""
         self._admissions[listener.name] = Admission(self.agenda, handshakes_per_s, burst)
 
+    def give_up(self, listener: Process, after_ns: int) -> None:
+        """Let a server's kernel break connections whose bytes go unacknowledged for so long.
+
+        That is TCP_USER_TIMEOUT, which Turnout's server sets to its write timeout, 5 s.
+        """
+        self._give_ups_ns[listener.name] = after_ns
+
     def dial(
         self,
         dialler: Process,
@@ -84,8 +92,10 @@ class Network:
         dialling = End(dialler, self._ends[dialler.name])
         listening = End(listener, self._ends[listener.name])
         dialling.ended = ended
-        there = Way(self._path(dialler, listener), dialling, listening)
-        back = Way(self._path(listener, dialler), listening, dialling)
+        to_listener, to_dialler = self._path(dialler, listener), self._path(listener, dialler)
+        there = Way(to_listener, to_dialler, dialling, listening)
+        back = Way(to_dialler, to_listener, listening, dialling)
+        back.give_up_ns = self._give_ups_ns.get(listener.name, back.give_up_ns)
         connection = Connection(there, back, self._repeats.see)
         admission = self._admissions.get(listener.name)
         Handshake(there, round_trips, partial(opened, connection), admission).begin()

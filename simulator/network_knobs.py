@@ -22,8 +22,8 @@ class NetworkKnobs:
         retransmit_after_ns: Linux's least time, beside the round trip, until TCP sends a lost
             segment again (TCP_RTO_MIN, 200 ms); it doubles each time.
         retransmit_most_ns: where the doubling ends (TCP_RTO_MAX, 120 s).
-        retransmissions: after so many TCP gives a connection up (Linux's tcp_retries2, 15: a quarter
-            of an hour).
+        give_up_ns: how long bytes may go unacknowledged until TCP gives the connection up: 924.6 s,
+            what Linux's documentation counts for its 15 retransmissions (tcp_retries2).
         first_after_ns: until the first packet of a handshake is sent again (RFC 6298: 1 s).
         duplicate_share: of the requests that may be repeated, how many an intermediary delivers a
             second time: none, for Turnout needs no intermediary.
@@ -40,7 +40,7 @@ class NetworkKnobs:
     spike_most_ns: int = 900 * MS
     retransmit_after_ns: int = 200 * MS
     retransmit_most_ns: int = 120 * SECOND
-    retransmissions: int = 15
+    give_up_ns: int = 924_600 * MS
     first_after_ns: int = SECOND
     duplicate_share: float = 0.0
     straggler_share: float = 0.0

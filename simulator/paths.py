@@ -80,9 +80,10 @@ class Path:
 
     Attributes:
         is_clear: nothing can happen to a packet but jitter.
+        blocked_since_ns: since when no packet gets through; None while some may.
     """
 
-    __slots__ = ("_cut", "_faults", "_held", "_holds", "_loss", "add_ns", "agenda", "is_clear",
+    __slots__ = ("_cut", "_faults", "_held", "_holds", "_loss", "add_ns", "agenda", "blocked_since_ns", "is_clear",
                  "knobs", "route", "source", "target")  # fmt: skip
 
     def __init__(
@@ -92,6 +93,7 @@ class Path:
         self.route, self.knobs, self.agenda = route, knobs, agenda
         self._faults: list[Fault] = []
         self._held: list[Act] = []
+        self.blocked_since_ns: int | None = None
         self._weigh()
 
     def meet(self, fault: Fault) -> None:
@@ -117,6 +119,10 @@ class Path:
         self._loss = 1.0 - passing
         self._cut = any(fault.cuts for fault in self._faults)
         self._holds = any(fault.holds for fault in self._faults)
+        if not (self._cut or self._holds):
+            self.blocked_since_ns = None
+        elif self.blocked_since_ns is None:
+            self.blocked_since_ns = self.agenda.now_ns
         self.add_ns = sum(fault.add_ns for fault in self._faults)
         self.is_clear = not (self._faults or self._loss or self.knobs.spikes)
 

@@ -34,7 +34,8 @@ class Process:
 
     Attributes:
         life: rises with each start, so that what was meant for an earlier life is dropped.
-        on_death: called when it dies, on_start when it starts again: by whoever models the process.
+        on_death: called when it dies, on_start when it starts again, on_drift when its clock runs at
+            another speed: for whoever models the process.
     """
 
     def __init__(self, name: NodeName, region: Region, clock: NodeClock, agenda: Agenda) -> None:
@@ -46,6 +47,7 @@ class Process:
         self.life = 1
         self.on_death: list[Act] = []
         self.on_start: list[Act] = []
+        self.on_drift: list[Act] = []
         self._kept: list[Act] = []
         clock.read_wall(agenda.now_ns)
 
@@ -82,6 +84,12 @@ class Process:
             self.deliver(act, life)
 
         return ring
+
+    def drift(self, ppm: int) -> None:
+        """Its monotonic clock runs at another speed from now on, and its timers with it."""
+        self.clock.drift(ppm, self.agenda.now_ns)
+        for act in self.on_drift:
+            act()
 
     def kill(self) -> None:
         """It dies: its memory and its timers are gone."""

@@ -14,7 +14,8 @@ from tests.architecture import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 RUNTIME = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
-DEVELOPMENT = [Requirement(x) for x in PROJECT["project"]["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+DEVELOPMENT = [Requirement(line) for line in (*EXTRAS["dev"], *EXTRAS["sim"])]
 BUILD = [Requirement(line) for line in PROJECT["build-system"]["requires"]]
 
 

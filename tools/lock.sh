@@ -15,5 +15,5 @@ compile() {
 }
 compile --only-build-deps --all-build-deps --output-file requirements/build.lock "$@" pyproject.toml
 compile --output-file requirements/runtime.lock "$@" pyproject.toml
-compile --extra dev --constraint requirements/build.lock --constraint requirements/runtime.lock \
+compile --extra dev --extra sim --constraint requirements/build.lock --constraint requirements/runtime.lock \
     --output-file requirements/dev.lock "$@" pyproject.toml

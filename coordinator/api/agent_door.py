@@ -97,7 +97,7 @@ class AgentDoor:
         if self._context.state.role is not Role.LEADING:
             return elsewhere(self._context, HttpRequest(scope))
         if scope["path"] == CHALLENGE_PATH:
-            challenge = {"challenge": self._context.openings.challenge()}
+            challenge = {"challenge": self._context.openings.challenge(self._now_ns())}
             return _LineResponse(line(json.dumps(challenge).encode()))
         try:
             address = address_of(scope)
@@ -106,13 +106,16 @@ class AgentDoor:
         except ProblemError as error:
             return error.problem.response(error.headers)
 
+    def _now_ns(self) -> MonotonicNs:
+        return self._context.clock.now().monotonic_ns
+
     async def _open(self, report: Up, address: str) -> ASGIApp:
         """Open an agent's stream with its report; messages come down it from then on."""
         if not isinstance(report, Report):
             detail = "A stream is opened with a report, not with a vote."
             raise ProblemError(problems.INVALID_FIELD.problem(detail))
         context, stream = self._context, new_stream()
-        if not context.openings.is_fresh(report):
+        if not context.openings.is_fresh(report, self._now_ns()):
             raise _replayed(report, context, "It answers no challenge of this leader's of now")
         held = is_held(context, report.agent)
         turn_twin_away(context, report, address, held=held)

@@ -13,7 +13,6 @@ from coordinator.config import CoordinatorSettings
 from coordinator.desk import Desk
 from coordinator.feed import Feed
 from coordinator.metrics import Metrics
-from coordinator.openings import Openings
 from coordinator.recent import Recent
 from coordinator.refusal_book import RefusalBook
 from coordinator.registry import Registry
@@ -23,6 +22,7 @@ from coordinator.views.status import Surroundings
 from turnout.protocol.coordinator_state import CoordinatorConfig, CoordinatorState
 from turnout.protocol.effects import CoordinatorEffect
 from turnout.protocol.events import CoordinatorEvent
+from turnout.protocol.openings import Openings
 from turnout.runtime.host import Clock, Host
 
 CoordinatorHost = Host[CoordinatorState, CoordinatorEvent, CoordinatorEffect]

@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
-from collections.abc import Callable
 
 from turnout.protocol.clock import SECOND, MonotonicNs
 from turnout.protocol.identifiers import AgentId
@@ -32,24 +30,26 @@ _MAC_BYTES = 16
 
 
 class Openings:
-    """Gives challenges, and knows which reports answer them."""
+    """One process's challenges, and which reports answer them.
 
-    def __init__(self, now_ns: Callable[[], MonotonicNs]) -> None:
-        self._now_ns = now_ns
-        self._key = secrets.token_bytes(32)
+    A shell keeps one beside its machine; ``key`` is chance that nobody else has, drawn at each start.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
         self._given_ns = MonotonicNs(0)
         self._void_ns = MonotonicNs(0)
         self._answered_ns: dict[AgentId, MonotonicNs] = {}
         self._newest: dict[AgentId, Report] = {}
 
-    def challenge(self) -> str:
+    def challenge(self, now_ns: MonotonicNs) -> str:
         """A challenge that was never given before."""
-        self._given_ns = max(self._now_ns(), MonotonicNs(self._given_ns + 1))
+        self._given_ns = max(now_ns, MonotonicNs(self._given_ns + 1))
         return self._challenge_of(self._given_ns)
 
-    def is_fresh(self, opening: Report) -> bool:
+    def is_fresh(self, opening: Report, now_ns: MonotonicNs) -> bool:
         """Whether a report may open a stream. Asked once: then its challenge has been answered."""
-        given_ns = self._given(opening.challenge)
+        given_ns = self._given(opening.challenge, now_ns)
         if given_ns is None or given_ns <= self._answered_ns.get(opening.agent, self._void_ns):
             return False
         self._answered_ns[opening.agent] = given_ns
@@ -75,7 +75,7 @@ class Openings:
         self._newest.pop(agent, None)
         self._void_ns = self._given_ns
 
-    def _given(self, challenge: str) -> MonotonicNs | None:
+    def _given(self, challenge: str, now_ns: MonotonicNs) -> MonotonicNs | None:
         """When a challenge was given; None unless it was, by this process and not long ago."""
         digits = challenge.partition(".")[0]
         if not digits.isascii() or not digits.isdigit() or len(digits) > len(str(self._given_ns)):
@@ -84,7 +84,7 @@ class Openings:
         expected = self._challenge_of(given_ns)
         if not hmac.compare_digest(expected.encode(), challenge.encode(errors="replace")):
             return None
-        return given_ns if self._now_ns() < given_ns + LIFETIME_NS else None
+        return given_ns if now_ns < given_ns + LIFETIME_NS else None
 
     def _challenge_of(self, given_ns: MonotonicNs) -> str:
         mac = hmac.digest(self._key, str(given_ns).encode(), hashlib.sha256)[:_MAC_BYTES]

@@ -1,0 +1,470 @@
+"""Faults, injected: what each kind of ``fault_kinds.py`` does to the models, and how it heals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from attrs import define, evolve
+
+from simulator import fault_kinds as kinds
+from simulator.agent_node import AgentNode
+from simulator.etcd.cluster import EtcdCluster
+from simulator.etcd.member import Member
+from simulator.fault_kinds import Fault, FaultKind
+from simulator.judging.cores import Befell
+from simulator.judging.judge import Judge
+from simulator.judging.replays import Replays
+from simulator.moments import Point
+from simulator.moving import Moments, Whereabouts
+from simulator.network import Network
+from simulator.process import NodeName, Process
+from simulator.proxy import Memory
+from simulator.proxy_faults import Step
+from simulator.randomness import Randomness
+from simulator.replica_node import ReplicaNode
+from simulator.swizzle import swizzle
+from simulator.virtual_time import Agenda
+from simulator.world import AgentView, ReplicaView
+from turnout.protocol.clock import MS
+from turnout.protocol.effects import (
+    AgentEffect,
+    CoordinatorEffect,
+    Send,
+    Stage,
+    Transact,
+    WatchDrain,
+)
+from turnout.protocol.identifiers import Epoch, ServiceName
+from turnout.protocol.messages import Report, Vote
+from turnout.protocol.storing import ACCEPT, DECIDE
+
+Heal = Callable[[], None]
+
+HERD_HANDSHAKES = 2
+"""Round trips of one of a herd's handshakes."""
+
+
+def _nothing() -> None:
+    """What befell them in one instant needs no healing."""
+
+
+@define(kw_only=True, eq=False)
+class Parts:
+    """All that can be hurt."""
+
+    agenda: Agenda
+    randomness: Randomness
+    network: Network
+    cluster: EtcdCluster
+    judge: Judge
+    replays: Replays
+    moments: Moments
+    whereabouts: Whereabouts
+    processes: Mapping[NodeName, Process]
+    agents: Mapping[NodeName, AgentNode]
+    replicas: Mapping[NodeName, ReplicaNode]
+    members: Mapping[NodeName, Member]
+    services: Sequence[ServiceName]
+
+
+class Injector:
+    """Arranges the faults of a run, and carries them out."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.befell: list[Befell] = []
+        self.last_healed_ns = 0
+        self.core: frozenset[NodeName] = frozenset()
+        """Who is well for good, and is not hurt any more."""
+        self._heals: dict[int, Heal] = {}
+
+    def arrange(self, fault: Fault) -> None:
+        """Let a fault begin at its moment."""
+        self._parts.moments.arrange(fault, lambda: self.inject(fault))
+
+    def inject(self, fault: Fault) -> None:
+        """Let it begin now; it heals by itself if it lasts only so long."""
+        parts = self._parts
+        nodes = parts.whereabouts.of(fault.selectors)
+        if not self.core.isdisjoint(nodes):
+            return
+        heal_model = _DEEDS[fault.kind](parts, fault, nodes)
+        heal_story = parts.judge.story.hurts(fault.kind, fault.text, nodes)
+        parts.judge.hurts(fault.kind, nodes)
+        place, now_ns = len(self.befell), parts.agenda.now_ns
+        self.befell.append(Befell(fault=fault, nodes=nodes, since_ns=now_ns, until_ns=None))
+
+        def heal() -> None:
+            if self._heals.pop(place, None) is not None:
+                heal_model()
+                heal_story()
+                self.last_healed_ns = parts.agenda.now_ns
+                self.befell[place] = evolve(self.befell[place], until_ns=parts.agenda.now_ns)
+
+        self._heals[place] = heal
+        lasts_ns = 0 if heal_model is _nothing else fault.lasts_ns
+        if lasts_ns is not None:
+            parts.agenda.after(lasts_ns, heal)
+
+    def heal_core(self, core: Sequence[NodeName]) -> None:
+        """Let these be well for good; what else is of the control plane dies, and the rest stays."""
+        self.core = frozenset(core)
+        for place, heal in list(self._heals.items()):
+            if not self.core.isdisjoint(self.befell[place].nodes):
+                heal()
+        for name in (*self._parts.replicas, *self._parts.members):
+            if name not in self.core:
+                self._parts.processes[name].kill()
+        for name in core:
+            self._parts.processes[name].start()
+
+    # ---------------------------------------------------------------- seams
+
+    def at_agent_seam(self, node: AgentView, effects: tuple[AgentEffect, ...], place: int) -> None:
+        """An agent is about to carry out an effect: it may be the point that a fault waits for."""
+        if place == len(effects):
+            return
+        reached = self._parts.moments.reached
+        effect, name = effects[place], node.process.name
+        match effect:
+            case Stage(epoch=epoch) if epoch > node.state.newest.epoch:
+                reached(Point.PREPARE, name, epoch)
+            case Send(message=Vote(no=None, epoch=epoch)):
+                reached(Point.VOTE, name, epoch)
+            case Send(message=Report() as report) if report.live_at_ns is not None:
+                reached(Point.ACKNOWLEDGE, name, report.active.epoch)
+            case WatchDrain(epoch=epoch):
+                reached(Point.DRAIN, name, epoch)
+            case _:
+                pass
+
+    def at_replica_seam(
+        self, node: ReplicaView, effects: tuple[CoordinatorEffect, ...], place: int
+    ) -> None:
+        """A replica is about to carry out an effect."""
+        if place == len(effects):
+            return
+        effect = effects[place]
+        if isinstance(effect, Transact):
+            point = _WRITES.get(effect.operation.name)
+            if point is not None:
+                self._parts.moments.reached(point, node.process.name, effect.operation.epoch)
+
+    def flipped(self, node: AgentView, epoch: Epoch) -> None:
+        """A proxy has flipped, and its agent has not heard of it."""
+        self._parts.moments.reached(Point.FLIP, node.process.name, epoch)
+
+    def decided(self, epoch: Epoch) -> None:
+        """The store has a decision, and nobody has heard of it."""
+        leader = self._parts.cluster.leader
+        name = leader.name if leader else NodeName("")
+        self._parts.moments.reached(Point.DECISION, name, epoch)
+
+
+_WRITES = {ACCEPT: Point.ACCEPT_WRITE, DECIDE: Point.DECISION_WRITE}
+
+# --- the network ---------------------------------------------------------------------------------
+
+
+def _groups(parts: Parts, fault: Fault) -> tuple[list[NodeName], list[NodeName]]:
+    """The two groups; whoever is in both belongs to the first."""
+    assert isinstance(fault, kinds.LinkFault)
+    first = list(parts.whereabouts.of(fault.between[0]))
+    second = [name for name in parts.whereabouts.of(fault.between[1]) if name not in first]
+    return first, second
+
+
+def _all(heals: Sequence[Heal]) -> Heal:
+    def heal() -> None:
+        for one in heals:
+            one()
+
+    return heal
+
+
+def _partition(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
+    first, second = _groups(parts, fault)
+    network = parts.network
+    return _all([network.cut(first, second), network.cut(second, first)])
+
+
+def _one_way(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
+    return parts.network.cut(*_groups(parts, fault))
+
+
+def _partial(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.SharedLinkFault)
+    first, second = _groups(parts, fault)
+    chance = parts.randomness.stream("partial partitions")
+    pairs = [(a, b) for a in first for b in second if chance.random() < fault.share]
+    cut = parts.network.cut
+    return _all([heal for a, b in pairs for heal in (cut([a], [b]), cut([b], [a]))])
+
+
+def _clog(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
+    first, second = _groups(parts, fault)
+    return _all([parts.network.clog(first, second), parts.network.clog(second, first)])
+
+
+def _swizzle(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.SwizzleFault)
+    chance = parts.randomness.stream("swizzle")
+    over_ns = round(fault.every_ms * MS) * len(nodes)
+    return swizzle(parts.network, chance, nodes, over_ns=over_ns)
+
+
+def _loss(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.SharedLinkFault)
+    first, second = _groups(parts, fault)
+    lossy = parts.network.lossy
+    share = fault.share
+    return _all([lossy(first, second, share=share), lossy(second, first, share=share)])
+
+
+def _latency(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.SlowLinkFault)
+    first, second = _groups(parts, fault)
+    add_ns = round(fault.add_ms * MS)
+    slow = parts.network.slow
+    return _all([slow(first, second, add_ns=add_ns), slow(second, first, add_ns=add_ns)])
+
+
+# --- processes and clocks ------------------------------------------------------------------------
+
+
+def _crash(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    victims = [parts.processes[name] for name in nodes]
+    for victim in victims:
+        victim.kill()
+    return _all([victim.start for victim in victims])
+
+
+def _restart(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.RestartFault)
+    start = _crash(parts, fault, nodes)
+    parts.agenda.after(round(fault.down_ms * MS), start)
+    return _nothing
+
+
+def _pause(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    victims = [parts.processes[name] for name in nodes]
+    for victim in victims:
+        victim.stop()
+    return _all([victim.go_on for victim in victims])
+
+
+def _clock_step(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.ClockStepFault)
+    clocks = [parts.processes[name].clock for name in nodes]
+    by_ns = round(fault.by_ms * MS)
+    for clock in clocks:
+        clock.step_wall(by_ns)
+    return _all([partial(clock.step_wall, -by_ns) for clock in clocks])
+
+
+def _clock_drift(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.ClockDriftFault)
+    victims = [(parts.processes[name], parts.processes[name].clock.ppm) for name in nodes]
+    for victim, _ in victims:
+        victim.drift(fault.ppm)
+    return _all([partial(victim.drift, ppm) for victim, ppm in victims])
+
+
+def _clock_lie(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.ClockLieFault)
+    clocks = [(parts.processes[n].clock, parts.processes[n].clock.bound_ns) for n in nodes]
+    by_ns, bound_ns = round(fault.by_ms * MS), round(fault.bound_ms * MS)
+    for clock, _ in clocks:
+        clock.step_wall(by_ns)
+        clock.bound_ns = bound_ns
+
+    def heal() -> None:
+        for clock, said_ns in clocks:
+            clock.step_wall(-by_ns)
+            clock.bound_ns = said_ns
+
+    return heal
+
+
+# --- disks ---------------------------------------------------------------------------------------
+
+
+def _disk_fail(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    return _all([parts.agents[name].disk.fail() for name in nodes])
+
+
+def _disk_full(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    return _all([parts.agents[name].disk.full() for name in nodes])
+
+
+def _disk_slow(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.SlowFault)
+    add_ns = round(fault.add_ms * MS)
+    return _all([parts.agents[name].disk.slow(add_ns) for name in nodes])
+
+
+def _disk_torn(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    for name in nodes:
+        parts.agents[name].disk.tear()
+    return _nothing
+
+
+def _disk_rot(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    parts.judge.witness.disks_are_whole = False
+    for name in nodes:
+        parts.agents[name].disk.rot()
+    return _nothing
+
+
+def _disk_replace(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    parts.judge.witness.disks_are_whole = False
+    for name in nodes:
+        parts.processes[name].kill()
+        parts.agents[name].disk.replace()
+        parts.processes[name].start()
+    return _nothing
+
+
+# --- etcd ----------------------------------------------------------------------------------------
+
+
+def _etcd_quorum(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
+    """A majority dies, the leader among them."""
+    names = sorted(parts.members)
+    leader = parts.cluster.leader
+    if leader is not None:
+        names.sort(key=lambda name: name != leader.name)
+    return _crash(parts, fault, tuple(names[: len(names) // 2 + 1]))
+
+
+def _etcd_slow_fsync(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.SlowFault)
+    add_ns = round(fault.add_ms * MS)
+    return _all([parts.cluster.slow_fsync(parts.processes[name], add_ns) for name in nodes])
+
+
+def _etcd_compact(parts: Parts, _fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
+    parts.cluster.compact()
+    return _nothing
+
+
+def _etcd_restore(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.EtcdRestoreFault)
+    backup = parts.judge.backup_before(fault.epochs_back)
+    if backup is not None:
+        parts.cluster.restore(backup)
+        parts.judge.restored()
+    return _nothing
+
+
+# --- proxies -------------------------------------------------------------------------------------
+
+
+def _proxy_slow(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.SlowProxyFault)
+    step, add_ns = Step(fault.step), round(fault.add_ms * MS)
+    return _all([parts.agents[name].proxy.faults.slow(step, add_ns) for name in nodes])
+
+
+def _proxy_refuse_stage(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    reason = "the proxy refuses the table"
+    return _all([parts.agents[name].proxy.faults.refuse(Step.STAGE, reason) for name in nodes])
+
+
+def _proxy_refuse_flip(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    reason = "the proxy refuses the flip"
+    return _all([parts.agents[name].proxy.faults.refuse(Step.FLIP, reason) for name in nodes])
+
+
+def _proxy_die_after_flip(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    for name in nodes:
+        parts.agents[name].proxy.die_after_flip()
+    return _nothing
+
+
+def _proxy_restart(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    for name in nodes:
+        parts.agents[name].proxy.crash()
+    return _nothing
+
+
+def _proxy_forget(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    for name in nodes:
+        parts.judge.forgetful.add(parts.agents[name].agent)
+        parts.agents[name].proxy.crash(memory=Memory.NOTHING)
+    return _nothing
+
+
+def _proxy_unhealthy(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    assert isinstance(fault, kinds.UnhealthyFault)
+    services = [fault.service] if fault.service else list(parts.services)
+    sides = [(name, service) for name in nodes for service in services]
+    return _all([parts.agents[n].proxy.faults.sicken(s, fault.colour) for n, s in sides])
+
+
+# --- whoever repeats, and whoever comes in crowds -------------------------------------------------
+
+
+def _replay(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    for name in nodes:
+        if name in parts.agents:
+            parts.replays.to_agent(parts.agents[name])
+        elif name in parts.replicas:
+            parts.replays.to_replica(parts.replicas[name])
+    return _nothing
+
+
+def _herd(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
+    """As many others dial as a lost replica's agents would; each is let go once it was let in."""
+    assert isinstance(fault, kinds.HerdFault)
+    crowd = next(iter(parts.processes.values()))
+    for name in nodes:
+        for _ in range(fault.handshakes):
+            parts.network.dial(
+                crowd,
+                parts.processes[name],
+                round_trips=HERD_HANDSHAKES,
+                opened=lambda connection: connection.close(crowd),
+                ended=lambda _reason: None,
+            )
+    return _nothing
+
+
+_DEEDS: Mapping[FaultKind, Callable[[Parts, Fault, tuple[NodeName, ...]], Heal]] = {
+    FaultKind.PARTITION: _partition,
+    FaultKind.ONE_WAY: _one_way,
+    FaultKind.PARTIAL_PARTITION: _partial,
+    FaultKind.CLOG: _clog,
+    FaultKind.SWIZZLE: _swizzle,
+    FaultKind.LOSS: _loss,
+    FaultKind.LATENCY: _latency,
+    FaultKind.CRASH: _crash,
+    FaultKind.RESTART: _restart,
+    FaultKind.PAUSE: _pause,
+    FaultKind.CLOCK_STEP: _clock_step,
+    FaultKind.CLOCK_DRIFT: _clock_drift,
+    FaultKind.CLOCK_LIE: _clock_lie,
+    FaultKind.DISK_FAIL: _disk_fail,
+    FaultKind.DISK_FULL: _disk_full,
+    FaultKind.DISK_SLOW: _disk_slow,
+    FaultKind.DISK_TORN: _disk_torn,
+    FaultKind.DISK_ROT: _disk_rot,
+    FaultKind.DISK_REPLACE: _disk_replace,
+    FaultKind.ETCD_LEADER_CRASH: _crash,
+    FaultKind.ETCD_MEMBER_CRASH: _crash,
+    FaultKind.ETCD_MEMBER_PAUSE: _pause,
+    FaultKind.ETCD_QUORUM_LOSS: _etcd_quorum,
+    FaultKind.ETCD_SLOW_FSYNC: _etcd_slow_fsync,
+    FaultKind.ETCD_COMPACT: _etcd_compact,
+    FaultKind.ETCD_RESTORE: _etcd_restore,
+    FaultKind.PROXY_SLOW: _proxy_slow,
+    FaultKind.PROXY_REFUSE_STAGE: _proxy_refuse_stage,
+    FaultKind.PROXY_REFUSE_FLIP: _proxy_refuse_flip,
+    FaultKind.PROXY_DIE_AFTER_FLIP: _proxy_die_after_flip,
+    FaultKind.PROXY_RESTART: _proxy_restart,
+    FaultKind.PROXY_FORGET: _proxy_forget,
+    FaultKind.PROXY_UNHEALTHY: _proxy_unhealthy,
+    FaultKind.REPLAY: _replay,
+    FaultKind.HERD: _herd,
+}

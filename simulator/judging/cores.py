@@ -1,0 +1,121 @@
+"""Which part of the world can be held to the promises of liveness, and from when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from simulator.fault_kinds import Fault, FaultKind, LinkFault, RestartFault
+from simulator.judging.course import Core
+from simulator.population import EVERYONE, Node, Role
+from simulator.process import NodeName
+from simulator.scenario import CoreSection
+from turnout.protocol.clock import SECOND
+from turnout.protocol.identifiers import AgentId
+
+START_NS = 5 * SECOND
+"""A world that starts everywhere at once has a leader and its agents by then."""
+
+
+@frozen(kw_only=True)
+class Befell:
+    """A fault as it was injected; ``until_ns`` None: it has not healed."""
+
+    fault: Fault
+    nodes: tuple[NodeName, ...]
+    since_ns: int
+    until_ns: int | None
+
+
+def named_core(
+    section: CoreSection,
+    names: Sequence[NodeName],
+    nodes: Sequence[Node],
+    agents: Sequence[AgentId],
+) -> Core:
+    """The core that a scenario names."""
+    well = [agent for agent in agents if NodeName(f"{Role.AGENT} {agent}") in names]
+    is_whole = len(names) == sum(node.role is not Role.OPERATOR for node in nodes)
+    return Core(agents=tuple(well), healed_ns=section.at_ns, is_whole=is_whole)
+
+
+def core_of(
+    nodes: Sequence[Node], befell: Sequence[Befell], agents: Sequence[AgentId]
+) -> Core | None:
+    """The core that works at the end, and since when; None where none does."""
+    if _is_tolerated(nodes, befell):
+        return Core(agents=tuple(agents), healed_ns=0, is_whole=True)
+    hurt = {name for one in befell if one.until_ns is None for name in _hurt_by(one)}
+    if not _control_plane_works(nodes, hurt):
+        return None
+    well = [agent for agent in agents if NodeName(f"{Role.AGENT} {agent}") not in hurt]
+    healed_ns = max((one.until_ns for one in befell if one.until_ns is not None), default=0)
+    begun_ns = max((one.since_ns for one in befell), default=0)
+    return Core(
+        agents=tuple(well),
+        healed_ns=max(healed_ns, begun_ns, START_NS),
+        is_whole=not hurt,
+    )
+
+
+def _hurt_by(one: Befell) -> Sequence[NodeName]:
+    """Whom a fault keeps out of the core: of a cut between some and everybody, the some."""
+    fault = one.fault
+    if isinstance(fault, LinkFault) and EVERYONE in fault.between[1]:
+        return one.nodes if EVERYONE in fault.between[0] else _named(one, fault.between[0])
+    return one.nodes
+
+
+def _named(one: Befell, selectors: Sequence[str]) -> Sequence[NodeName]:
+    named = [str(selector) for selector in selectors]
+    return [n for n in one.nodes if n in named or n.partition(" ")[2].partition("/")[0] in named]
+
+
+def _control_plane_works(nodes: Sequence[Node], hurt: set[NodeName]) -> bool:
+    """Whether a majority of etcd and a replica are well."""
+    members = [node.name for node in nodes if node.role is Role.ETCD]
+    replicas = [node.name for node in nodes if node.role is Role.COORDINATOR]
+    well = sum(name not in hurt for name in members)
+    return 2 * well > len(members) and any(name not in hurt for name in replicas)
+
+
+_ONE_DEATH = frozenset(
+    {
+        FaultKind.CRASH,
+        FaultKind.RESTART,
+        FaultKind.ETCD_LEADER_CRASH,
+        FaultKind.ETCD_MEMBER_CRASH,
+        FaultKind.PROXY_RESTART,
+    }
+)
+
+
+def _is_tolerated(nodes: Sequence[Node], befell: Sequence[Befell]) -> bool:
+    """Whether L1 is promised through all of this: one death of each kind of process, no more.
+
+    An agent must be started again; a replica or a member of etcd need not, if others are left.
+    """
+    deaths = dict.fromkeys(Role, 0)
+    for one in befell:
+        if one.fault.kind not in _ONE_DEATH:
+            return False
+        for name in one.nodes:
+            deaths[Role(name.partition(" ")[0])] += 1
+        is_agent = any(name.startswith(f"{Role.AGENT} ") for name in one.nodes)
+        lasts = one.until_ns is None and not isinstance(one.fault, RestartFault)
+        if is_agent and (lasts or _down_ns(one) > SECOND):
+            return False
+    members = sum(node.role is Role.ETCD for node in nodes)
+    replicas = sum(node.role is Role.COORDINATOR for node in nodes)
+    return (
+        deaths[Role.AGENT] <= 1
+        and deaths[Role.COORDINATOR] <= min(1, replicas - 1)
+        and deaths[Role.ETCD] <= min(1, (members - 1) // 2)
+    )
+
+
+def _down_ns(one: Befell) -> int:
+    if isinstance(one.fault, RestartFault):
+        return round(one.fault.down_ms * 1_000_000)
+    return 0 if one.until_ns is None else one.until_ns - one.since_ns

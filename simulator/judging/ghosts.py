@@ -1,0 +1,83 @@
+"""What the judge remembers of an agent, whatever the agent forgets: a node cannot testify against itself."""
+
+from __future__ import annotations
+
+from attrs import define, field
+
+from turnout.protocol.identifiers import AgentId, Epoch, Term
+from turnout.protocol.invariants import AgentPicture, Answered, Yes
+from turnout.protocol.messages import Up, Vote
+from turnout.protocol.records import Active, AgentRecord, Status
+
+
+@define(eq=False)
+class Ghost:
+    """One agent's.
+
+    Attributes:
+        served: every table that its proxy ever served, in order.
+        unjournalled: epochs flipped to before their commit was on its disk.
+        yes: every yes that left with its record on disk.
+        answered: votes that left below the greatest promise of their journal.
+        promised: the greatest promise ever made, by journal.
+    """
+
+    agent: AgentId
+    served: list[Active] = field(factory=list)
+    unjournalled: list[Epoch] = field(factory=list)
+    yes: list[Yes] = field(factory=list)
+    answered: list[Answered] = field(factory=list)
+    promised: dict[str, Term] = field(factory=dict)
+
+    def journalled(self, record: AgentRecord) -> None:
+        """A record is on its disk."""
+        known = self.promised.get(record.journal_id, Term(0))
+        self.promised[record.journal_id] = max(known, record.promised)
+
+    def votes(self, message: Up, record: AgentRecord) -> bool:
+        """A message leaves while ``record`` is on its disk; return whether there is news."""
+        if not isinstance(message, Vote):
+            return False
+        greatest = self.promised.get(message.journal_id, Term(0))
+        is_news = message.term < greatest
+        if is_news:
+            self.answered.append(
+                Answered(epoch=message.epoch, term=message.term, promised=greatest)
+            )
+        prepared = record.prepared
+        if message.no is None and prepared is not None:
+            yes = Yes(
+                epoch=prepared.epoch,
+                digest=prepared.digest,
+                term=prepared.term,
+                journal_id=record.journal_id,
+            )
+            if yes not in self.yes[-4:]:
+                self.yes.append(yes)
+                is_news = True
+        return is_news
+
+    def flips(self, active: Active, record: AgentRecord) -> None:
+        """Its proxy serves another table."""
+        self.served.append(active)
+        if record.committed_epoch < active.epoch:
+            self.unjournalled.append(active.epoch)
+
+    def picture(self, standing: Status, since: Epoch) -> AgentPicture:
+        """It, as the invariants want it, from an epoch on."""
+        return AgentPicture(
+            agent=self.agent,
+            standing=standing,
+            served=tuple(_recent(self.served, since)),
+            unjournalled=tuple(self.unjournalled),
+            yes=tuple(yes for yes in self.yes if yes.epoch >= since),
+            answered=tuple(self.answered),
+        )
+
+
+def _recent(served: list[Active], since: Epoch) -> list[Active]:
+    """What was served from an epoch on, and the one before, to see that it rose."""
+    place = len(served)
+    while place > 0 and served[place - 1].epoch >= since:
+        place -= 1
+    return served[max(0, place - 1) :]

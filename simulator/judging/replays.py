@@ -1,0 +1,51 @@
+"""Who says again what was said before, to the very node that has heard it: nothing may come of it (S10)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from simulator.agent_node import AgentNode
+from simulator.judging.chronicle import Chronicle
+from simulator.replica_node import ReplicaNode
+from turnout.protocol.invariants import Intrusion
+from turnout.protocol.messages import Down, Message
+
+REMEMBERED = 400
+"""Messages remembered of each node: a switch's, with its heads."""
+
+
+class Replays:
+    """Overhears what is said to each node, and repeats it on demand."""
+
+    def __init__(self, chronicle: Chronicle) -> None:
+        self._chronicle = chronicle
+        self._heard: dict[str, deque[tuple[object, Message]]] = {}
+        self.listens = False
+        """Whether anybody will ask for a repetition: remembering costs."""
+
+    def overhear(self, message: Message, receiver: str, reign: object) -> None:
+        """A message is on its way to a node, in this life or reign of it."""
+        if self.listens:
+            heard = self._heard.setdefault(receiver, deque(maxlen=REMEMBERED))
+            heard.append((reign, message))
+
+    def to_agent(self, node: AgentNode) -> None:
+        """Repeat to an agent all that is remembered of its present life."""
+        for life, message in list(self._heard.get(node.process.name, ())):
+            if life == node.process.life and node.process.is_alive and isinstance(message, Down):
+                before = (node.disk.record.committed, node.disk.record.active, node.proxy.serving)
+                node.hear(message)
+                after = (node.disk.record.committed, node.disk.record.active, node.proxy.serving)
+                self._note(f"a repeated {type(message).__name__} to {node.agent}", before, after)
+
+    def to_replica(self, node: ReplicaNode) -> None:
+        """Repeat to a leader, at its door, all that it has heard."""
+        for _, message in list(self._heard.get(node.process.name, ())):
+            if node.leads and not isinstance(message, Down):
+                before = (node.state.head, node.state.fleet, node.state.pending)
+                node.take(message)
+                after = (node.state.head, node.state.fleet, node.state.pending)
+                self._note(f"a repeated {type(message).__name__} to {node.replica}", before, after)
+
+    def _note(self, what: str, before: object, after: object) -> None:
+        self._chronicle.intrusions.append(Intrusion(what=what, before=before, after=after))

@@ -1,0 +1,189 @@
+"""Who judges S1-S7: the picture of the whole, as it stands and as it ever was.
+
+It is judged whenever something in it has changed, which is once or twice a switch for each agent. Each
+time the newest epochs are looked at, those that anything may still be said about; at the end of a run
+the whole of it is, once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from simulator.etcd.ledger import Committed
+from simulator.judging.ghosts import Ghost
+from simulator.world import AgentView
+from turnout.protocol import keys
+from turnout.protocol.codec import decode
+from turnout.protocol.coordinator_state import Fleet
+from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, Term
+from turnout.protocol.invariants import SAFETY, Picture, Ruling, Violation, judge
+from turnout.protocol.limits import MAX_TABLE_BYTES
+from turnout.protocol.messages import Message, Prepare, Sync, Vote
+from turnout.protocol.records import Active, Decision, Head, Intent, Status, Verdict
+from turnout.protocol.takeover import fleet_of
+from turnout.protocol.transactions import KeyValue, Put, Snapshot
+
+EVERYTHING = frozenset(number for number, _ in SAFETY)
+
+AFTER_A_RESTORE = frozenset({"S4", "S5", "S6"})
+"""What is still promised when the store has gone back, until an operator founds another incarnation."""
+
+KEPT_EPOCHS = 4
+"""How far below the newest decision the running picture looks; laggards make it look further."""
+
+
+class Witness:
+    """Remembers, and judges."""
+
+    def __init__(self, found: Callable[[Violation], None]) -> None:
+        """``found`` is told each violation, once for each time that it is seen."""
+        self._found = found
+        self.ghosts: dict[AgentId, Ghost] = {}
+        self.fleet = Fleet()
+        self.rulings: list[Ruling] = []
+        self.judged = EVERYTHING
+        self.disks_are_whole = True
+        """Whether every yes that was synced is still where it was: a lost one was durable too."""
+        self._agents: dict[AgentId, AgentView] = {}
+        self._required: dict[Epoch, tuple[tuple[AgentId, str], ...]] = {}
+        self._named: dict[tuple[Epoch, Digest], None] = {}
+        self._told: dict[tuple[Epoch, Verdict], None] = {}
+        self._heads: set[str] = set()
+        self._foreign: list[str] = []
+        self._founded: Active | None = None
+
+    def watch(self, node: AgentView) -> None:
+        """Remember this agent too."""
+        self._agents[node.agent] = node
+        self.ghosts[node.agent] = Ghost(node.agent)
+
+    def begin(self, items: Mapping[str, KeyValue]) -> None:
+        """What the store holds when the run begins."""
+        self.fleet = _fleet(items)
+        stored = items.get(keys.HEAD)
+        if stored is not None:
+            head = decode(stored.value, Head, limit=MAX_TABLE_BYTES)
+            if head.committed:
+                number = head.incarnation.number
+                self._founded = Active(incarnation=number, epoch=head.committed, digest=head.digest)
+                self._told[head.committed, Verdict.COMMIT] = None
+
+    def doubt(self) -> None:
+        """The store was restored to an older state: nobody promises what it has lost."""
+        self.judged = AFTER_A_RESTORE
+
+    # ---------------------------------------------------------------- what is seen
+
+    def hears(self, message: Message) -> None:
+        """A message leaves: what it names, and what it announces as decided."""
+        if isinstance(message, Prepare | Vote):
+            self._name(message.epoch, message.digest)
+        head = message.head if isinstance(message, Prepare | Sync) else None
+        if head is None or head.signature in self._heads:
+            return
+        self._heads.add(head.signature)
+        self._name(head.committed, head.digest)
+        for told in announced(head):
+            if told not in self._told and not self._is_founding(told[0]):
+                self._told[told] = None
+                self.judge()
+
+    def _is_founding(self, epoch: Epoch) -> bool:
+        return self._founded is not None and epoch <= self._founded.epoch
+
+    def _name(self, epoch: Epoch, digest: Digest) -> None:
+        if (epoch, digest) not in self._named:
+            self._named[epoch, digest] = None
+            self.judge()
+
+    def wrote(self, committed: Committed, items: Mapping[str, KeyValue]) -> None:
+        """The store has carried a transaction out; ``items`` are as it stands now."""
+        leader = committed.items_before.get(keys.LEADER)
+        leader_term = Term(leader.create_revision) if leader else None
+        name = committed.transaction.name if committed.transaction else ""
+        if committed.sender is not None and leader_term != committed.sender:
+            self._foreign.append(f"{name} of term {committed.sender} won in {leader_term}")
+        puts = [write for write in committed.writes if isinstance(write, Put)]
+        if any(put.key == keys.STANDING for put in puts):
+            self.fleet = _fleet(items)
+        for put in puts:
+            if put.key.startswith(keys.INTENTS):
+                intent = decode(put.value, Intent, limit=MAX_TABLE_BYTES)
+                agents = self.fleet.agents
+                self._required[intent.epoch] = tuple(
+                    (agent, agents[agent].journal_id) for agent in self.fleet.good
+                )
+            elif put.key.startswith(keys.DECISIONS):
+                self._rule(decode(put.value, Decision, limit=MAX_TABLE_BYTES), leader_term)
+        if puts:
+            self.judge()
+
+    def _rule(self, decision: Decision, leader_term: Term | None) -> None:
+        held = self._holders(decision) if self.disks_are_whole else None
+        required = self._required.get(decision.epoch, ())
+        self.rulings.append(
+            Ruling(decision=decision, required=required, held=held, leader_term=leader_term)
+        )
+
+    def _holders(self, decision: Decision) -> tuple[AgentId, ...]:
+        """The agents whose disk holds the yes that this decision would rest on."""
+        named = (decision.epoch, decision.digest)
+        prepared = {agent: node.disk.record.prepared for agent, node in self._agents.items()}
+        return tuple(a for a, p in sorted(prepared.items()) if p and (p.epoch, p.digest) == named)
+
+    def required(self, decision: Decision) -> tuple[AgentId, ...]:
+        """The agents that a decision counts on: asked, and not named absent."""
+        asked = self._required.get(decision.epoch, ())
+        return tuple(agent for agent, _ in asked if agent not in decision.absent)
+
+    # ---------------------------------------------------------------- judging
+
+    def judge(self, *, whole: bool = False) -> None:
+        """Look at the newest epochs, or at all of them."""
+        for violation in judge(self._picture(Epoch(0) if whole else self._since())):
+            if violation.number in self.judged:
+                self._found(violation)
+
+    def _since(self) -> Epoch:
+        """The first epoch that the running picture must show."""
+        newest = self.rulings[-1].decision.epoch if self.rulings else NO_EPOCH
+        since = newest - KEPT_EPOCHS
+        for ghost in self.ghosts.values():
+            if ghost.served:
+                since = min(since, ghost.served[-1].epoch)
+        return Epoch(max(0, since))
+
+    def _picture(self, since: Epoch) -> Picture:
+        fleet = self.fleet
+        enrolled = fleet.agents
+        return Picture(
+            founded=self._founded,
+            rulings=tuple(r for r in self.rulings if r.decision.epoch >= since),
+            agents=tuple(
+                ghost.picture(fleet.status(agent) if agent in enrolled else Status.STALE, since)
+                for agent, ghost in self.ghosts.items()
+            ),
+            named=tuple(sorted(name for name in self._named if name[0] >= since)),
+            told=tuple(
+                sorted(
+                    told
+                    for told in self._told
+                    if told[0] >= since and not self._is_founding(told[0])
+                )
+            ),
+            foreign_writes=tuple(self._foreign),
+        )
+
+
+def _fleet(items: Mapping[str, KeyValue]) -> Fleet:
+    """Who is enrolled, in which standing."""
+    found = [items[k] for k in sorted(items) if k == keys.STANDING or k.startswith(keys.AGENTS)]
+    return fleet_of(Snapshot(revision=0, items=tuple(found)))
+
+
+def announced(head: Head) -> Iterator[tuple[Epoch, Verdict]]:
+    """The decisions that a head announces: what it says of its newest epochs."""
+    for epoch in sorted({head.committed, head.decided} - {NO_EPOCH}):
+        verdict = head.resolves(epoch)
+        if verdict is not None:
+            yield epoch, verdict

@@ -1,0 +1,179 @@
+"""What is wrong between the keys of a scenario: names of what is not there, moments never reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+
+from attrs import frozen
+
+from simulator.fault_kinds import KINDS, Fault, UnhealthyFault
+from simulator.moments import REACHED_BY, Moment
+from simulator.operations import (
+    BEGINS_AN_EPOCH,
+    ApplyOperation,
+    Do,
+    Operation,
+    RegionOperation,
+    RestartOperation,
+    RollbackOperation,
+    SwitchOperation,
+    WaiveOperation,
+)
+from simulator.population import MOVING, Node, Role, Selector, select
+from simulator.scenario import Scenario
+from turnout.protocol.identifiers import AgentId, Region, ServiceName
+from turnout.protocol.limits import broken_relations
+
+Objection = tuple[str, str]
+"""The key's whole name, and what is wrong with it."""
+
+_LISTED = 24
+
+
+def scenario_faults(scenario: Scenario, all_regions: Sequence[Region]) -> list[Objection]:
+    """Everything that is wrong; ``all_regions`` are those of the scenario's matrix."""
+    wrong = list(_topology(scenario, all_regions))
+    if wrong:
+        return wrong  # nobody can be named before it is known who is there
+    world = World(scenario=scenario, nodes=scenario.topology.nodes(tuple(all_regions)))
+    wrong.extend(("timing", text) for text in broken_relations(scenario.timing.timing()))
+    for number, operation in enumerate(scenario.operations):
+        place = f"operation[{number}]"
+        wrong.extend(_at(place, world.moment(operation)))
+        wrong.extend(_at(place, _operation(world, operation)))
+    for number, fault in enumerate(scenario.faults):
+        place = f"fault[{number}]"
+        wrong.extend(_at(place, world.moment(fault)))
+        wrong.extend(_at(place, _fault(world, fault)))
+        if fault in scenario.faults[:number]:
+            wrong.append((place, f"is fault[{scenario.faults.index(fault)}] once more"))
+    wrong.extend(_at("expect", _expect(world)))
+    return wrong
+
+
+def _at(place: str, objections: Iterator[Objection]) -> Iterator[Objection]:
+    for key, text in objections:
+        yield (f"{place}.{key}" if key else place), text
+
+
+def _topology(scenario: Scenario, all_regions: Sequence[Region]) -> Iterator[Objection]:
+    topology = scenario.topology
+    named = {
+        "regions": topology.regions or (),
+        "coordinators": topology.coordinators,
+        "etcd": topology.etcd,
+        "operator": (topology.operator,) if topology.operator else (),
+    }
+    for key, regions in named.items():
+        for region in regions:
+            if region not in all_regions:
+                there = _among(region, all_regions)
+                yield f"topology.{key}", f"names {region}, which {topology.matrix} has not{there}"
+
+
+def _among(given: str, known: Sequence[str]) -> str:
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    near = get_close_matches(given, known, n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"; there are {', '.join(known[:_LISTED])}{more}{meant}"
+
+
+@frozen(kw_only=True)
+class World:
+    """The scenario and its processes, to look names up in."""
+
+    scenario: Scenario
+    nodes: tuple[Node, ...]
+
+    @property
+    def services(self) -> tuple[ServiceName, ...]:
+        """Those there are, and those that a table brings."""
+        operations = self.scenario.operations
+        brought = (one.service for one in operations if isinstance(one, ApplyOperation))
+        return (*self.scenario.topology.services, *(name for name in brought if name))
+
+    @property
+    def agent_regions(self) -> list[Region]:
+        """The regions with agents, in order."""
+        return list(dict.fromkeys(n.region for n in self.nodes if n.role is Role.AGENT))
+
+    @property
+    def agents(self) -> list[AgentId]:
+        """The agents by their ids."""
+        prefix = f"{Role.AGENT} "
+        names = (node.name for node in self.nodes if node.role is Role.AGENT)
+        return [AgentId(name.removeprefix(prefix)) for name in names]
+
+    def nobody(self, selector: Selector, roles: frozenset[Role]) -> str | None:
+        """Why a selector means nobody of these roles; None if it means somebody."""
+        fit = [node for node in self.nodes if node.role in roles]
+        if select([selector], fit):
+            return None
+        kinds = ", ".join(sorted(roles))
+        if select([selector], self.nodes):
+            return f"touches nothing: {selector} is none of {kinds}"
+        known = (*MOVING, *dict.fromkeys(n.region for n in fit), *(n.name for n in fit))
+        return f"touches nothing: there is no {selector}{_among(selector, known)}"
+
+    def moment(self, moment: Moment) -> Iterator[Objection]:
+        """What is wrong with when something happens."""
+        duration_s = self.scenario.duration_s
+        if moment.at_s is not None and moment.at_s > duration_s:
+            yield "at_s", f"is after the run's end: duration_s is {duration_s:g}"
+        if moment.when is None:
+            return
+        begins = [one for one in self.scenario.operations if one.do in BEGINS_AN_EPOCH]
+        if not any(one.at_s is not None for one in begins):
+            yield "when", "is never reached: no operation begins a switch at a moment of its own"
+        point, where = moment.when.point, moment.when.where
+        if where is not None and (why := self.nobody(where, frozenset({REACHED_BY[point]}))):
+            yield "when", why
+
+
+def _operation(world: World, operation: Operation) -> Iterator[Objection]:
+    if operation.through and (
+        why := world.nobody(operation.through, frozenset({Role.COORDINATOR}))
+    ):
+        yield "through", why
+    match operation:
+        case SwitchOperation() | RollbackOperation():
+            yield from _service(world, operation.service)
+        case ApplyOperation(service=service) if service in world.scenario.topology.services:
+            yield "service", f"is not new: {service} is one of topology.services"
+        case RegionOperation(region=region) if region not in world.agent_regions:
+            yield "region", f"has no agents{_among(region, world.agent_regions)}"
+        case WaiveOperation():
+            if why := world.nobody(operation.node, frozenset({Role.AGENT})):
+                yield "node", why
+        case RestartOperation():
+            for selector in operation.node:
+                if why := world.nobody(selector, frozenset(Role) - {Role.OPERATOR}):
+                    yield "node", why
+        case _:
+            pass
+
+
+def _service(world: World, service: ServiceName) -> Iterator[Objection]:
+    if service not in world.services:
+        yield "service", f"{service} is not in topology.services{_among(service, world.services)}"
+
+
+def _fault(world: World, fault: Fault) -> Iterator[Objection]:
+    key = "between" if hasattr(fault, "between") else "node"
+    for selector in dict.fromkeys(fault.selectors):
+        if why := world.nobody(selector, KINDS[fault.kind].roles):
+            yield key, why
+    if isinstance(fault, UnhealthyFault) and fault.service:
+        yield from _service(world, fault.service)
+
+
+def _expect(world: World) -> Iterator[Objection]:
+    expect = world.scenario.expect
+    for agent in expect.laggards or ():
+        if agent not in world.agents:
+            yield "laggards", f"names {agent}, which is no agent{_among(agent, world.agents)}"
+    begins = [one for one in world.scenario.operations if one.do in BEGINS_AN_EPOCH | {Do.ABORT}]
+    for key in ("outcome", "refused", "laggards", "elapsed_s_max"):
+        if getattr(expect, key) is not None and not begins:
+            yield key, "is expected of a switch, and no operation begins one"

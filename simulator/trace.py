@@ -1,0 +1,54 @@
+"""What happened, as one digest: two runs are the same if, and only if, this is.
+
+Each step of each machine goes in, with its moment, the event and the effects in their order, and each
+record as it went to disk or store. Nothing is kept but the digest, unless somebody wants to read along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from simulator.process import NodeName
+from simulator.virtual_time import Agenda
+
+
+class Trace:
+    """Takes in every step of a run.
+
+    Attributes:
+        steps: how many there were.
+        listener: is told each line, where somebody reads along (``sim run --trace``).
+    """
+
+    def __init__(self, agenda: Agenda) -> None:
+        self._agenda = agenda
+        self._hash = hashlib.blake2b(digest_size=32)
+        self.steps = 0
+        self.listener: Callable[[str], None] | None = None
+
+    def step(self, node: NodeName, event: object, effects: tuple[object, ...]) -> None:
+        """A machine took an event and asked for these effects."""
+        self.steps += 1
+        asked = " ".join([type(effect).__name__ for effect in effects])
+        self._write(f"{self._agenda.now_ns} {node} {type(event).__name__} > {asked}\n")
+        if self.listener is not None:
+            self.listener(f"{event}")
+            for effect in effects:
+                self.listener(f"    {effect}")
+
+    def record(self, node: NodeName, what: str, data: bytes = b"") -> None:
+        """Something went to a disk or the store, or befell a node."""
+        self._write(f"{self._agenda.now_ns} {node} {what}\n")
+        if data:
+            self._hash.update(data)
+
+    def _write(self, line: str) -> None:
+        self._hash.update(line.encode())
+        if self.listener is not None:
+            self.listener(line.rstrip("\n"))
+
+    @property
+    def digest(self) -> str:
+        """Of all that was taken in so far, in hex."""
+        return self._hash.hexdigest()
