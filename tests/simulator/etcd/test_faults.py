@@ -217,6 +217,24 @@ def test_member_that_was_cut_off_disturbs_nobody_when_it_returns() -> None:
     assert {member.revision for member in lab.cluster.members} == {2}
 
 
+def test_what_a_leader_wrote_alone_gives_way_to_what_the_rest_agreed_on() -> None:
+    lab = placed()
+    first = lab.servers[0]
+    lab.values(client=1)
+    names = [server.name for server in others(lab, first)]
+    heals = [lab.network.cut([first.name], names), lab.network.cut(names, [first.name])]
+    alone = send(lab, Put("a", b"alone"), client=0)
+    lab.run(4 * SECOND)
+    lab.write(Put("a", b"agreed"), client=1)
+    for heal in heals:
+        heal()
+    lab.run(8 * SECOND)
+    assert isinstance(alone[0], Unknown)
+    assert lab.member(first).storage.entries == lab.member(lab.servers[1]).storage.entries
+    assert [committed.writes for committed in lab.committed] == [(Put("a", b"agreed"),)]
+    assert lab.values() == {"a": b"agreed"}
+
+
 def test_two_members_that_cannot_see_each_other_do_not_unseat_their_leader() -> None:
     lab = placed()
     names = [server.name for server in lab.servers]
