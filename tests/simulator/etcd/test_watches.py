@@ -67,6 +67,15 @@ def test_watch_goes_on_elsewhere_when_its_member_does_not(lab: Lab, blow: str) -
     assert following.revisions == [2, 3]
 
 
+def test_watch_that_is_only_silent_stays_where_it_is(lab: Lab) -> None:
+    lab.follow("a", 1)
+    lab.run(SECOND // 10)
+    opened = [list(member._watchers) for member in lab.cluster.members]
+    assert sum(map(len, opened)) == 1
+    lab.run(30 * SECOND)
+    assert [member._watchers for member in lab.cluster.members] == opened
+
+
 def test_watch_misses_nothing_through_every_members_restart(lab: Lab) -> None:
     following = lab.follow("a", 1)
     revisions = []
