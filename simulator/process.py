@@ -33,8 +33,8 @@ class Process:
 
     Attributes:
         life: rises with each start, so that what was meant for an earlier life is dropped.
-        on_death: called when it dies, on_start when it starts again, on_drift when its clock runs at
-            another speed: for whoever models the process.
+        on_death: called when it dies, on_start when it starts again, on_stop when it is stopped,
+            on_drift when its clock runs at another speed: for whoever models the process.
     """
 
     def __init__(self, name: NodeName, region: Region, clock: NodeClock, agenda: Agenda) -> None:
@@ -46,6 +46,7 @@ class Process:
         self.life = 1
         self.on_death: list[Act] = []
         self.on_start: list[Act] = []
+        self.on_stop: list[Act] = []
         self.on_drift: list[Act] = []
         self._kept: list[Act] = []
         clock.read_wall(agenda.now_ns)
@@ -120,6 +121,8 @@ class Process:
         """It is stopped: nothing of it goes on but its clocks."""
         if self.condition is Condition.RUNNING:
             self.condition = Condition.STOPPED
+            for act in self.on_stop:
+                act()
 
     def go_on(self) -> None:
         """It goes on, and first takes all that came meanwhile."""
