@@ -49,6 +49,10 @@ from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.identifiers import AgentId, ReplicaId
 from turnout.protocol.records import Mode
 
+WRITE_TIMEOUT_NS = 5 * SECOND
+"""After so long a coordinator closes a stream whose other end acknowledges nothing: its server's write
+timeout (``turnout.runtime.http.limits``), which it also sets as TCP_USER_TIMEOUT."""
+
 UPTIME_NS = 1000 * SECOND
 """No two hosts were started at one moment: their monotonic clocks differ by up to so much."""
 
@@ -197,6 +201,7 @@ class Simulation:
         name = ReplicaId(node.name.removeprefix(f"{Role.COORDINATOR} ").replace("/", "-"))
         replica = ReplicaNode(name, process, client, self.world)
         self.network.admit(process, self.timing.handshakes_per_s)
+        self.network.give_up(process, WRITE_TIMEOUT_NS)
         self.replicas[node.name] = replica
         self.world.doors[replica.url] = replica
         process.on_death.append(lambda: self.judge.marks.died(name))

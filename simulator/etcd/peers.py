@@ -74,8 +74,8 @@ class Peers:
 
     def send(self, peer: int, act: Act) -> None:
         """Have another member do something, if it is connected."""
-        link = self._links[peer]
-        if link.connection is None or not link.is_open:
+        link = self._links.get(peer)  # none is left to whoever was killed by what it has just done
+        if link is None or link.connection is None or not link.is_open:
             return
         now_ns = self.process.agenda.now_ns
         if link.asked_ns < 0:

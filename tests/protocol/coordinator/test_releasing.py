@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from simulator.explore.nodes import agent_key
 from tests.protocol.coordinator.bench import (
     FIRST,
     Bench,
@@ -20,7 +21,6 @@ from tests.protocol.coordinator.bench import (
     told,
 )
 from tests.protocol.coordinator.test_landing import A2, committed, diverge, kind
-from tests.protocol.nodes import agent_key
 from turnout.protocol import keys
 from turnout.protocol.clock import SECOND
 from turnout.protocol.effects import Accepted, Done, Transact
