@@ -203,7 +203,7 @@ class Simulation:
         self.network.admit(process, self.timing.handshakes_per_s)
         self.network.give_up(process, WRITE_TIMEOUT_NS)
         self.replicas[node.name] = replica
-        self.world.doors[replica.url] = replica
+        self.world.doors[replica.url] = replica.door
         process.on_death.append(lambda: self.judge.marks.died(name))
 
     def _add_agent(self, node: Node) -> None:
