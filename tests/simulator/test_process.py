@@ -47,7 +47,11 @@ def test_timer_that_rang_in_vain_can_still_be_cancelled(agenda: Agenda, process:
     rung: list[str] = []
     process.stop()
     timers: list[Appointment] = []
-    process.after(5, lambda: timers[0].cancel())
+
+    def cancel() -> None:
+        timers[0].cancel()
+
+    process.after(5, cancel)
     timers.append(process.after(10, lambda: rung.append("late")))
     agenda.run(30)
     process.go_on()
