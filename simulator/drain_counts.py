@@ -59,9 +59,9 @@ class DrainCounts:
 
     def _first(self, source: Source) -> None:
         count = self._count(source)
-        if count:
-            self._tell_count(source, count)
         self._once_empty(source)
+        if count:
+            self._tell_count(source, count)  # upon which the agent may stop the watch
 
     def _once_empty(self, source: Source) -> None:
         """Come back with the second of two readings of 0."""

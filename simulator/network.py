@@ -23,7 +23,7 @@ from simulator.paths import Fault, Heal, Path, Route, Selector
 from simulator.process import NodeName, Process
 from simulator.randomness import Randomness
 from simulator.repeats import Repeats
-from simulator.virtual_time import Agenda
+from simulator.virtual_time import Act, Agenda
 from turnout.protocol.identifiers import Region
 
 __all__ = ["Connection", "Heal", "Network", "NetworkKnobs", "Selector"]
@@ -50,6 +50,8 @@ class Network:
         self._admissions: dict[NodeName, Admission] = {}
         self._give_ups_ns: dict[NodeName, int] = {}
         self._repeats = Repeats(knobs, randomness.stream("network repeats"))
+        self.on_fault: list[Act] = []
+        """Called when a fault has begun, by whoever models what is not sent while all is well."""
 
     @property
     def names(self) -> tuple[NodeName, ...]:
@@ -102,6 +104,10 @@ class Network:
         Handshake(there, round_trips, partial(opened, connection), admission).begin()
         return connection
 
+    def is_clear(self, source: Process, target: Process) -> bool:
+        """Whether nothing but jitter can happen to a packet on its way from one to the other."""
+        return self._path(source, target).is_clear
+
     def _path(self, source: Process, target: Process) -> Path:
         names = source.name, target.name
         path = self._paths.get(names)
@@ -143,6 +149,8 @@ class Network:
         self._faults[fault] = None
         for path in self._paths_under(fault):
             path.meet(fault)
+        for act in self.on_fault:
+            act()
         return partial(self._heal, fault)
 
     def _heal(self, fault: Fault) -> None:

@@ -60,6 +60,8 @@ class Judge:
         self.violations: dict[str, list[str]] = {}
         self.forgetful: set[AgentId] = set()
         """Agents whose proxies were made to forget: what those send astray is no fault of ours."""
+        self.went_back = False
+        """Whether the store was restored to an older state: then nothing need go on (S11)."""
         self.keeps_backups = False
         """Whether anybody will restore the store."""
         self.cluster: EtcdCluster | None = None
@@ -78,6 +80,7 @@ class Judge:
             self._nodes[agent] = node
             self.witness.watch(node)
             serving = node.proxy.serving
+            self.witness.ghosts[agent].journalled(node.disk.record)
             self.witness.ghosts[agent].served.append(serving)
             self.chronicle.found_serving(agent, serving)
             self.story.serves(agent, serving, self.chronicle.tables[serving.digest], 0)
@@ -115,6 +118,8 @@ class Judge:
             return
         now_ns = self._agenda.now_ns
         if isinstance(event, Booted):
+            # A record whose sync nobody lived to see may be there all the same.
+            self.witness.ghosts[node.agent].journalled(node.disk.record)
             self.chronicle.booted(node.agent)
         elif isinstance(event, FromLeader) and before.record is not after.record:
             self.chronicle.hears(node, before, after, now_ns)
@@ -141,7 +146,7 @@ class Judge:
         node, now_ns = self._nodes[agent], self._agenda.now_ns
         if agent in self.forgetful and active == self.witness.ghosts[agent].served[-1]:
             return  # its agent has brought back what it forgot
-        self.witness.ghosts[agent].flips(active, node.disk.record)
+        self.witness.ghosts[agent].flips(active)
         self.chronicle.serves(node, active, now_ns)
         table = self.chronicle.tables.get(active.digest)
         if table is not None:
@@ -216,6 +221,7 @@ class Judge:
 
     def restored(self) -> None:
         """The store went back."""
+        self.went_back = True
         self.witness.doubt()
 
     # ---------------------------------------------------------------- the wire

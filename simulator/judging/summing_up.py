@@ -63,6 +63,8 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
 
 def _core(simulation: Simulation, agents: list[AgentId]) -> Core | None:
     section = simulation.scenario.core
+    if simulation.judge.went_back:
+        return None
     if section is None:
         return core_of(simulation.nodes, simulation.injector.befell, agents)
     if simulation.agenda.now_ns < section.at_ns:
