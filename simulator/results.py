@@ -1,4 +1,4 @@
-"""What a run came to, as values: what reports, sweeps and tests read, and nothing reads back.
+"""What runs came to, as values: what reports, sweeps and tests read, and nothing reads back.
 
 All moments are true ones, in nanoseconds of virtual time since the run began.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from turnout.protocol.identifiers import AgentId, Epoch, Region
 
@@ -39,6 +39,7 @@ class AgentResult:
     agent: AgentId
     region: Region
     vote: str | None = None
+    voted_ns: int | None = None
     flipped_ns: int | None = None
     live_ns: int | None = None
 
@@ -57,7 +58,7 @@ class SwitchResult:
         skew_ns: between the first and the last flip of those that were not late.
         bound_ns: the largest clock bound among the votes.
         lower_bound_ns: ``1.5 D + W + staging + flip`` on this map, nothing going wrong.
-        scheduled: whether all were to flip at one instant.
+        scheduled: whether all were to flip at one instant, and ``due_ns``: which.
         laggards: as the outcome names them.
     """
 
@@ -71,6 +72,7 @@ class SwitchResult:
     known_ns: int | None = None
     sla_met: bool | None = None
     scheduled: bool = False
+    due_ns: int | None = None
     skew_ns: int | None = None
     bound_ns: int | None = None
     lower_bound_ns: int | None = None
@@ -172,3 +174,125 @@ class RunResult:
     fault_kinds: tuple[str, ...] = ()
     nodes: tuple[tuple[str, Region], ...] = ()
     story: Story = Story()
+
+    @property
+    def violated(self) -> tuple[str, ...]:
+        """The numbers of what was broken, once each."""
+        broken = (one.number for one in self.findings if one.verdict is Verdict.INVALID)
+        return tuple(dict.fromkeys(broken))
+
+
+# --- many runs --------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class SeedResult:
+    """One run of a sweep, without what only a report of that run would show.
+
+    Attributes:
+        violated: the numbers of what was broken; ``first`` is the first violation's sentence.
+        fault_kinds: the kinds that were injected, sorted.
+    """
+
+    seed: int
+    verdict: Verdict
+    violated: tuple[str, ...] = ()
+    first: str = ""
+    fault_kinds: tuple[str, ...] = ()
+    switches: tuple[SwitchResult, ...] = ()
+    requests: Requests = Requests()
+    events: int = 0
+    simulated_ns: int = 0
+    wall_ns: int = 0
+
+    @classmethod
+    def of(cls, run: RunResult) -> SeedResult:
+        """What a sweep keeps of a run: its switches without their agents, and no story."""
+        sentences = (text for one in run.findings for text in one.violations)
+        return cls(
+            seed=run.seed,
+            verdict=run.verdict,
+            violated=run.violated,
+            first=next(sentences, ""),
+            fault_kinds=tuple(sorted(set(run.fault_kinds))),
+            switches=tuple(evolve(one, agents=()) for one in run.switches),
+            requests=run.requests,
+            events=run.events,
+            simulated_ns=run.simulated_ns,
+            wall_ns=run.wall_ns,
+        )
+
+
+@frozen(kw_only=True)
+class Mark:
+    """A rare state that a sweep must reach, and in how many of its runs it did."""
+
+    name: str
+    runs: int
+
+
+@frozen(kw_only=True)
+class CanaryResult:
+    """A machine that is broken on purpose: whether the sweep saw it.
+
+    Attributes:
+        number: the invariant that it must break.
+        seed: the first that broke it; None where none did, and ``tried`` says how many were run.
+        seen: every number that was broken under that seed.
+    """
+
+    name: str
+    number: str
+    seed: int | None
+    tried: int
+    seen: tuple[str, ...] = ()
+
+    @property
+    def is_caught(self) -> bool:
+        """Whether the right invariant caught it."""
+        return self.seed is not None and self.number in self.seen
+
+
+@frozen(kw_only=True)
+class SweepResult:
+    """Many runs, each of its own seed, in the order of seeds.
+
+    Attributes:
+        name: what was swept: ``swarm``, or a scenario's name.
+        marks: every mark there is, those that no run reached included.
+        wall_ns: from start to end, on ``workers`` processes.
+    """
+
+    name: str
+    runs: tuple[SeedResult, ...]
+    marks: tuple[Mark, ...] = ()
+    canaries: tuple[CanaryResult, ...] = ()
+    wall_ns: int = 0
+    workers: int = 1
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the runs'; unknown where there was none."""
+        found = {run.verdict for run in self.runs}
+        worst = (Verdict.INVALID, Verdict.UNKNOWN, Verdict.VALID)
+        return next((one for one in worst if one in found), Verdict.UNKNOWN)
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """The marks that no run reached."""
+        return tuple(mark.name for mark in self.marks if not mark.runs)
+
+    @property
+    def uncaught(self) -> tuple[CanaryResult, ...]:
+        """The canaries that no run caught, or only by another invariant."""
+        return tuple(one for one in self.canaries if not one.is_caught)
+
+    @property
+    def is_too_weak(self) -> bool:
+        """Whether it proves little: a rare state was never reached, or a canary lives."""
+        return bool(self.missed or self.uncaught)
+
+    @property
+    def switches(self) -> tuple[SwitchResult, ...]:
+        """Those of all runs."""
+        return tuple(switch for run in self.runs for switch in run.switches)

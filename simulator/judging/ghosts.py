@@ -68,16 +68,8 @@ class Ghost:
         return AgentPicture(
             agent=self.agent,
             standing=standing,
-            served=tuple(_recent(self.served, since)),
+            served=tuple(table for table in self.served if table.epoch >= since),
             unjournalled=tuple(self.unjournalled),
             yes=tuple(yes for yes in self.yes if yes.epoch >= since),
             answered=tuple(self.answered),
         )
-
-
-def _recent(served: list[Active], since: Epoch) -> list[Active]:
-    """What was served from an epoch on, and the one before, to see that it rose."""
-    place = len(served)
-    while place > 0 and served[place - 1].epoch >= since:
-        place -= 1
-    return served[max(0, place - 1) :]

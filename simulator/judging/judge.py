@@ -139,6 +139,8 @@ class Judge:
     def flipped(self, agent: AgentId, active: Active) -> None:
         """An agent's proxy serves another table."""
         node, now_ns = self._nodes[agent], self._agenda.now_ns
+        if agent in self.forgetful and active == self.witness.ghosts[agent].served[-1]:
+            return  # its agent has brought back what it forgot
         self.witness.ghosts[agent].flips(active, node.disk.record)
         self.chronicle.serves(node, active, now_ns)
         table = self.chronicle.tables.get(active.digest)

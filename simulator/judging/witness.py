@@ -149,8 +149,8 @@ class Witness:
         newest = self.rulings[-1].decision.epoch if self.rulings else NO_EPOCH
         since = newest - KEPT_EPOCHS
         for ghost in self.ghosts.values():
-            if ghost.served:
-                since = min(since, ghost.served[-1].epoch)
+            # Its last two, to see that they rose.
+            since = min(since, *(table.epoch for table in ghost.served[-2:]), since)
         return Epoch(max(0, since))
 
     def _picture(self, since: Epoch) -> Picture:
