@@ -84,4 +84,8 @@ class DrainCounts:
         self._tell(InFlight(service=source[0], colour=source[1], count=count))
 
     def _later(self, source: Source, delay_ns: int, act: Callable[[], None]) -> None:
-        self._watches[source] = self._process.after(delay_ns, act)
+        def ring() -> None:
+            if self._watches.get(source) is watch:
+                act()
+
+        watch = self._watches[source] = self._process.after(delay_ns, ring)

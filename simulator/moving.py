@@ -23,6 +23,9 @@ from simulator.virtual_time import Act, Agenda
 from turnout.protocol.identifiers import Epoch
 
 
+_DECIDING = frozenset({Point.DECISION_WRITE, Point.DECISION})
+
+
 @define(eq=False)
 class _Waiting:
     """Something that is to happen once a point is reached."""
@@ -67,6 +70,8 @@ class Moments:
         when = moment.when
         if when is None or when.point is not point or epoch <= FIRST:
             return False
+        if point in _DECIDING and epoch not in self._epochs:
+            return False  # a number that a new leader uses up is no switch's
         if moment.switch is not None and moment.switch != self._number(epoch):
             return False
         return when.where is None or node in self._whereabouts.of([when.where])

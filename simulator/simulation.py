@@ -23,9 +23,9 @@ from simulator.etcd.client import EtcdClient
 from simulator.etcd.cluster import EtcdCluster
 from simulator.etcd.knobs import EtcdKnobs
 from simulator.etcd.ledger import Committed
+from simulator.founder import Founder
 from simulator.injector import Injector, Parts
 from simulator.judging.judge import Judge
-from simulator.judging.replays import Replays
 from simulator.judging.story import Storyteller
 from simulator.judging.summing_up import summed_up
 from simulator.moving import Moments, Whereabouts
@@ -50,6 +50,11 @@ from turnout.protocol.records import Mode
 
 UPTIME_NS = 1000 * SECOND
 """No two hosts were started at one moment: their monotonic clocks differ by up to so much."""
+
+
+WRITE_TIMEOUT_NS = 5 * SECOND
+"""After so long without an acknowledgement a coordinator's kernel breaks a connection: the server of
+``turnout.runtime.http`` asks it to (TCP_USER_TIMEOUT)."""
 
 
 def run(scenario: Scenario, *, seed: int | None = None, keep_story: bool = True) -> RunResult:
@@ -90,7 +95,6 @@ class Simulation:
         )
         story = Storyteller(self.agenda, keeps=keep_story)
         self.judge = Judge(self.agenda, self.users, self.cluster.items, story, self.trace)
-        self.replays = Replays(self.judge.chronicle)
         self.replicas: dict[NodeName, ReplicaNode] = {}
         self.agents: dict[NodeName, AgentNode] = {}
         self._people()
@@ -133,7 +137,7 @@ class Simulation:
                 network=self.network,
                 cluster=self.cluster,
                 judge=self.judge,
-                replays=self.replays,
+                replays=self.judge.replays,
                 moments=self.moments,
                 whereabouts=self.whereabouts,
                 processes=self.processes,
@@ -159,7 +163,15 @@ class Simulation:
         for node in self._of(Role.AGENT):
             self._add_agent(node)
         (operator,) = self._of(Role.OPERATOR)
-        operators = Operators(self.processes[operator.name], self._by_url(), self.world)
+        person = self.processes[operator.name]
+        operators = Operators(person, self._by_url(), self.world)
+        founder = Founder(
+            person,
+            EtcdClient(person, self.cluster, self.network, self.randomness),
+            {name: replica.process for name, replica in self.replicas.items()},
+            self.world,
+            lambda: self.judge.highest,
+        )
         self.director = Director(
             Stage(
                 agenda=self.agenda,
@@ -167,7 +179,8 @@ class Simulation:
                 operators=operators,
                 moments=self.moments,
                 whereabouts=self.whereabouts,
-                processes=self.processes,
+                hurts=self.injector.inject,
+                founder=founder,
                 replicas=self.replicas,
                 newest=lambda: self.judge.newest,
                 activation=Mode(scenario.timing.activation),
@@ -183,6 +196,7 @@ class Simulation:
         name = ReplicaId(node.name.removeprefix(f"{Role.COORDINATOR} ").replace("/", "-"))
         replica = ReplicaNode(name, process, client, self.world)
         self.network.admit(process, self.timing.handshakes_per_s)
+        self.network.give_up(process, WRITE_TIMEOUT_NS)
         self.replicas[node.name] = replica
         self.world.doors[replica.url] = replica
         process.on_death.append(lambda: self.judge.marks.died(name))
@@ -213,7 +227,7 @@ class Simulation:
         self.judge.accepted = self.moments.accepted
         self.judge.decided = self.injector.decided
         kinds = {str(fault.kind) for fault in scenario.faults}
-        self.replays.listens = "replay" in kinds
+        self.judge.replays.listens = "replay" in kinds
         self.judge.keeps_backups = "etcd-restore" in kinds
         for replica in self.replicas.values():
             replica.boot()
