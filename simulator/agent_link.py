@@ -217,23 +217,33 @@ class _Try:
         )
         self._waits = [other for other in self._waits if other.act is not None]
         self._waits.append(wait)
-        self._posts.take(lambda connection: self._send(connection, message, wait))
+        has_dialled = not self._posts.has_free
+        self._posts.take(lambda connection: self._send(connection, message, wait, has_dialled))
 
-    def _send(self, connection: Connection, message: Up, wait: Appointment) -> None:
+    def _send(
+        self, connection: Connection, message: Up, wait: Appointment, has_dialled: bool
+    ) -> None:
         arrived = self._link.owner.said(message, self._door.process)
 
         def at_door() -> None:
             arrived()
             answer = self._door.take(message)
             connection.send(
-                self._door.process, lambda: self._posted(connection, message, answer, wait)
+                self._door.process,
+                lambda: self._posted(connection, message, answer, wait, has_dialled),
             )
 
         connection.send(self._me, at_door, repeatable=True)
 
     def _posted(
-        self, connection: Connection, message: Up, answer: Answer, wait: Appointment
+        self,
+        connection: Connection,
+        message: Up,
+        answer: Answer,
+        wait: Appointment,
+        has_dialled: bool,
     ) -> None:
+        """An answer has come; an exchange with a handshake in it says nothing of the clocks."""
         if self._is_over or wait.act is None:
             return
         wait.cancel()
@@ -243,7 +253,7 @@ class _Try:
         else:
             self._is_voting = False
         if isinstance(answer, Receipt):
-            if isinstance(message, Report):
+            if isinstance(message, Report) and not has_dialled:
                 self._link.owner.hear(answer)
         elif not isinstance(answer, TurnedAway) or answer.is_fatal:
             self._answered_badly(answer)
@@ -269,6 +279,15 @@ class _Posts:
         self._broke = broke
         self._free: list[tuple[Connection, int]] = []
         self._all: list[Connection] = []
+
+    @property
+    def has_free(self) -> bool:
+        """Whether the next post need not dial."""
+        now_ns = self._me.agenda.now_ns
+        return any(
+            now_ns - since_ns < KEPT_NS and connection.is_open(self._me)
+            for connection, since_ns in self._free
+        )
 
     def take(self, use: Callable[[Connection], None]) -> None:
         """Use a free connection, or dial one."""

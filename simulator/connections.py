@@ -199,7 +199,6 @@ class Way:
             act()
 
     def _arrive_end(self, reason: str) -> None:
-        self.target.way.abandon()
         self.target.hear(reason)
 
 

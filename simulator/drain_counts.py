@@ -59,9 +59,9 @@ class DrainCounts:
 
     def _first(self, source: Source) -> None:
         count = self._count(source)
-        if count:
-            self._tell_count(source, count)
         self._once_empty(source)
+        if count:
+            self._tell_count(source, count)  # upon which the agent may stop the watch
 
     def _once_empty(self, source: Source) -> None:
         """Come back with the second of two readings of 0."""
@@ -84,8 +84,4 @@ class DrainCounts:
         self._tell(InFlight(service=source[0], colour=source[1], count=count))
 
     def _later(self, source: Source, delay_ns: int, act: Callable[[], None]) -> None:
-        def ring() -> None:
-            if self._watches.get(source) is watch:
-                act()
-
-        watch = self._watches[source] = self._process.after(delay_ns, ring)
+        self._watches[source] = self._process.after(delay_ns, act)

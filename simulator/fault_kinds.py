@@ -273,6 +273,10 @@ class HerdFault(Fault):
     node: tuple[Selector, ...] = field(default=(LEADER,), validator=_not_empty)
 
 
+HOSTS = frozenset(Role) - {Role.OPERATOR}
+"""Whatever runs all the time, and so can stop."""
+
+
 @frozen(kw_only=True)
 class KindRule:
     """How one kind is written, whom it can touch, and what it means."""
@@ -283,7 +287,6 @@ class KindRule:
 
 
 _ALL = frozenset(Role)
-_HOSTS = _ALL - {Role.OPERATOR}
 _AGENTS = frozenset({Role.AGENT})
 _CLOCKED = frozenset({Role.AGENT, Role.COORDINATOR})
 _ETCD = frozenset({Role.ETCD})
@@ -299,12 +302,12 @@ KINDS: Mapping[FaultKind, KindRule] = {
     FaultKind.ONE_WAY: _rule(LinkFault, _ALL, "packets from the first group to the second vanish"),
     FaultKind.PARTIAL_PARTITION: _rule(SharedLinkFault, _ALL, "a share of the pairs between the groups is cut, both ways"),
     FaultKind.CLOG: _rule(LinkFault, _ALL, "packets between the groups are held back, in order, and let go at heal"),
-    FaultKind.SWIZZLE: _rule(SwizzleFault, _HOSTS, "the links of each process are clogged one after another, and let go in another order"),
+    FaultKind.SWIZZLE: _rule(SwizzleFault, HOSTS, "the links of each process are clogged one after another, and let go in another order"),
     FaultKind.LOSS: _rule(SharedLinkFault, _ALL, "a share of the packets is lost; TCP sends them again"),
     FaultKind.LATENCY: _rule(SlowLinkFault, _ALL, "every packet takes longer"),
-    FaultKind.CRASH: _rule(NodeFault, _HOSTS, "the process dies, and starts again at heal"),
-    FaultKind.RESTART: _rule(RestartFault, _HOSTS, "the process dies, and its supervisor starts it again"),
-    FaultKind.PAUSE: _rule(NodeFault, _HOSTS, "the process stands still, and gets all that came when it goes on"),
+    FaultKind.CRASH: _rule(NodeFault, HOSTS, "the process dies, and starts again at heal"),
+    FaultKind.RESTART: _rule(RestartFault, HOSTS, "the process dies, and its supervisor starts it again"),
+    FaultKind.PAUSE: _rule(NodeFault, HOSTS, "the process stands still, and gets all that came when it goes on"),
     FaultKind.CLOCK_STEP: _rule(ClockStepFault, _CLOCKED, "the wall clock is set"),
     FaultKind.CLOCK_DRIFT: _rule(ClockDriftFault, _CLOCKED, "the monotonic clock runs at another speed"),
     FaultKind.CLOCK_LIE: _rule(ClockLieFault, _CLOCKED, "the wall clock is further off than it says"),

@@ -91,7 +91,7 @@ class Injector:
         if not self.core.isdisjoint(nodes):
             return
         heal_model = _DEEDS[fault.kind](parts, fault, nodes)
-        heal_story = parts.judge.story.hurts(fault.kind, fault.text, nodes)
+        heal_story = parts.judge.story.hurts(fault.kind, fault.text, self._shown(fault, nodes))
         parts.judge.hurts(fault.kind, nodes)
         place, now_ns = len(self.befell), parts.agenda.now_ns
         self.befell.append(
@@ -115,6 +115,12 @@ class Injector:
         lasts_ns = 0 if heal_model is _nothing else fault.lasts_ns
         if lasts_ns is not None:
             parts.agenda.after(lasts_ns, heal)
+
+    def _shown(self, fault: Fault, nodes: tuple[NodeName, ...]) -> tuple[NodeName, ...]:
+        """Whom the story shows as hurt: of two groups the smaller, which is cut off from the rest."""
+        if not isinstance(fault, kinds.LinkFault):
+            return nodes
+        return min((self._parts.whereabouts.of(group) for group in fault.between), key=len)
 
     def heal_core(self, core: Sequence[NodeName]) -> None:
         """Let these be well for good; what else is of the control plane dies, and the rest stays."""

@@ -22,8 +22,8 @@ from simulator.replica_node import ReplicaNode
 from simulator.virtual_time import Act, Agenda
 from turnout.protocol.identifiers import Epoch
 
-
-_DECIDING = frozenset({Point.DECISION_WRITE, Point.DECISION})
+_OF_ACCEPTED = (Point.DECISION_WRITE, Point.DECISION)
+"""Points that a switch does not come to before the store has taken it."""
 
 
 @define(eq=False)
@@ -70,8 +70,8 @@ class Moments:
         when = moment.when
         if when is None or when.point is not point or epoch <= FIRST:
             return False
-        if point in _DECIDING and epoch not in self._epochs:
-            return False  # a number that a new leader uses up is no switch's
+        if point in _OF_ACCEPTED and epoch not in self._epochs:
+            return False  # a new leader uses a number up: that is nobody's switch
         if moment.switch is not None and moment.switch != self._number(epoch):
             return False
         return when.where is None or node in self._whereabouts.of([when.where])

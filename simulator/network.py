@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 from simulator.connections import Connection, End, Ended, Way
 from simulator.handshakes import Admission, Handshake
@@ -22,7 +23,7 @@ from simulator.paths import Fault, Heal, Path, Route, Selector
 from simulator.process import NodeName, Process
 from simulator.randomness import Randomness
 from simulator.repeats import Repeats
-from simulator.virtual_time import Agenda
+from simulator.virtual_time import Act, Agenda
 from turnout.protocol.identifiers import Region
 
 __all__ = ["Connection", "Heal", "Network", "NetworkKnobs", "Selector"]
@@ -45,10 +46,12 @@ class Network:
         self._ends: dict[NodeName, dict[End, None]] = {}
         self._routes: dict[tuple[Region, Region], Route] = {}
         self._paths: dict[tuple[NodeName, NodeName], Path] = {}
-        self._faults: list[Fault] = []
+        self._faults: dict[Fault, None] = {}
         self._admissions: dict[NodeName, Admission] = {}
         self._give_ups_ns: dict[NodeName, int] = {}
         self._repeats = Repeats(knobs, randomness.stream("network repeats"))
+        self.on_fault: list[Act] = []
+        """Called when a fault has begun, by whoever models what is not sent while all is well."""
 
     @property
     def names(self) -> tuple[NodeName, ...]:
@@ -101,6 +104,10 @@ class Network:
         Handshake(there, round_trips, partial(opened, connection), admission).begin()
         return connection
 
+    def is_clear(self, source: Process, target: Process) -> bool:
+        """Whether nothing but jitter can happen to a packet on its way from one to the other."""
+        return self._path(source, target).is_clear
+
     def _path(self, source: Process, target: Process) -> Path:
         names = source.name, target.name
         path = self._paths.get(names)
@@ -124,51 +131,40 @@ class Network:
 
     def cut(self, sources: Selector, targets: Selector) -> Heal:
         """Let packets from any source to any target vanish, until this is healed."""
-        return self._begin(_fault(sources, targets, cuts=True))
+        return self._begin(Fault(sources=sources, targets=targets, cuts=True))
 
     def clog(self, sources: Selector, targets: Selector) -> Heal:
         """Hold packets back; they go on, in order, when this is healed."""
-        return self._begin(_fault(sources, targets, holds=True))
+        return self._begin(Fault(sources=sources, targets=targets, holds=True))
 
     def slow(self, sources: Selector, targets: Selector, *, add_ns: int) -> Heal:
         """Let packets take so much longer."""
-        return self._begin(_fault(sources, targets, add_ns=add_ns))
+        return self._begin(Fault(sources=sources, targets=targets, add_ns=add_ns))
 
     def lossy(self, sources: Selector, targets: Selector, *, share: float) -> Heal:
         """Let this share of packets vanish."""
-        return self._begin(_fault(sources, targets, loss=share))
+        return self._begin(Fault(sources=sources, targets=targets, loss=share))
 
     def _begin(self, fault: Fault) -> Heal:
-        self._faults.append(fault)
-        for path in self._paths.values():
-            if fault.lies_on(path.source, path.target):
-                path.meet(fault)
+        self._faults[fault] = None
+        for path in self._paths_under(fault):
+            path.meet(fault)
+        for act in self.on_fault:
+            act()
         return partial(self._heal, fault)
 
     def _heal(self, fault: Fault) -> None:
         if fault in self._faults:
-            self._faults.remove(fault)
-            for path in tuple(self._paths.values()):
+            del self._faults[fault]
+            for path in self._paths_under(fault):
                 path.recover(fault)
 
-
-def _fault(
-    sources: Selector,
-    targets: Selector,
-    *,
-    cuts: bool = False,
-    holds: bool = False,
-    add_ns: int = 0,
-    loss: float = 0.0,
-) -> Fault:
-    return Fault(
-        sources=frozenset(sources),
-        targets=frozenset(targets),
-        cuts=cuts,
-        holds=holds,
-        add_ns=add_ns,
-        loss=loss,
-    )
+    def _paths_under(self, fault: Fault) -> list[Path]:
+        """The paths it lies on: found by name where it is small, by looking at all where it is not."""
+        if len(fault.sources) * len(fault.targets) < len(self._paths):
+            pairs = product(fault.sources, fault.targets)
+            return [self._paths[pair] for pair in pairs if pair in self._paths]
+        return [path for path in self._paths.values() if fault.lies_on(path.source, path.target)]
 
 
 def _die(ends: dict[End, None]) -> None:

@@ -16,9 +16,10 @@ class NetworkKnobs:
             0.2 %, from ping runs between EC2 regions (fantoch, June 2020).
         jitter_p99_ns: what one in a hundred exceeds: 8 ms, the 90th percentile of max - min over the
             same runs; never more than twice the round trip, as inside one region there.
-        loss: the share of packets lost everywhere, 0.001 to 0.01 over the internet's bad days.
+        loss: the share of packets that get lost on every path: none; 0.1 to 1 % is what people see
+            across the internet.
         spikes: whether one message in a thousand is late by ``spike_least_ns`` to ``spike_most_ns``:
-            hundreds of milliseconds, what a rerouting or a full queue on the way costs.
+            an assumption, of what rerouting and full queues cost; those ping runs show none.
         retransmit_after_ns: Linux's least time, beside the round trip, until TCP sends a lost
             segment again (TCP_RTO_MIN, 200 ms); it doubles each time.
         retransmit_most_ns: where the doubling ends (TCP_RTO_MAX, 120 s).
@@ -27,8 +28,8 @@ class NetworkKnobs:
         first_after_ns: until the first packet of a handshake is sent again (RFC 6298: 1 s).
         duplicate_share: of the requests that may be repeated, how many an intermediary delivers a
             second time: none, for Turnout needs no intermediary.
-        straggler_share: how many of them come late instead, by up to ``straggler_ns``: 90 s, longer
-            than any retry of a load balancer was seen to take (idle timeouts are 60 s).
+        straggler_share: how many of them come late instead, by up to ``straggler_ns``: 90 s, as long
+            as GitHub's network stood still on 22 December 2012, commands to power hosts off in it.
     """
 
     jitter_median_share: float = 0.002

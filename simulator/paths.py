@@ -8,12 +8,12 @@ way when a cut begins still arrives, as it would behind the break.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from math import exp, log
 from statistics import NormalDist
 
-from attrs import frozen
+from attrs import field, frozen
 
 from simulator.network_knobs import NetworkKnobs
 from simulator.process import NodeName
@@ -32,12 +32,26 @@ class Fate(enum.Enum):
     HELD = "held"
 
 
+Selector = Sequence[NodeName]
+"""Processes, by name."""
+
+Heal = Callable[[], None]
+"""Ends a fault; a second call does nothing."""
+
+
+def _in_order(names: Selector) -> Mapping[NodeName, None]:
+    return dict.fromkeys(names)
+
+
 @frozen(kw_only=True, eq=False)
 class Fault:
-    """Something wrong between some processes and some others, one way."""
+    """Something wrong between some processes and some others, one way.
 
-    sources: frozenset[NodeName]
-    targets: frozenset[NodeName]
+    Both are kept as the keys of a dict: quick to look up in, and in the order in which they were given.
+    """
+
+    sources: Mapping[NodeName, None] = field(converter=_in_order)
+    targets: Mapping[NodeName, None] = field(converter=_in_order)
     cuts: bool = False
     holds: bool = False
     add_ns: int = 0
@@ -102,15 +116,14 @@ class Path:
         self._weigh()
 
     def recover(self, fault: Fault) -> None:
-        """A fault is healed; what it held back goes on."""
+        """A fault is healed: what was held back is sent again, and held again where another holds."""
         if fault not in self._faults:
             return
         self._faults.remove(fault)
         self._weigh()
-        if not self._holds:
-            held, self._held = self._held, []
-            for go_on in held:
-                go_on()
+        held, self._held = self._held, []
+        for go_on in held:
+            go_on()
 
     def _weigh(self) -> None:
         passing = 1.0 - self.knobs.loss
@@ -155,10 +168,3 @@ class Path:
             self.agenda.after(self.delay_ns(), act)
         elif fate is Fate.HELD:
             self.hold(partial(self.throw, act))
-
-
-Selector = Sequence[NodeName]
-"""Processes, by name."""
-
-Heal = Callable[[], None]
-"""Ends a fault; a second call does nothing."""

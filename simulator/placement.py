@@ -66,7 +66,13 @@ class Placement:
 
 @frozen(kw_only=True)
 class Parts:
-    """What the expected time to live is made of, in the order of a switch."""
+    """What the expected time to live is made of, in the order of a switch.
+
+    Attributes:
+        prepare_ns: prepare goes out, and the last vote comes back.
+        decide_ns: the decision is written.
+        activate_ns: it goes out, or (scheduled) the activation time comes.
+    """
 
     prepare_ns: int
     staging_ns: int
@@ -81,11 +87,11 @@ class Parts:
         return sum(ns for _, ns in self.named())
 
     def named(self) -> Iterator[tuple[str, int]]:
-        """Each part with its name."""
-        yield "prepare and votes", self.prepare_ns
+        """Each part by its name."""
+        yield "prepare", self.prepare_ns
         yield "staging", self.staging_ns
-        yield "decision written", self.decide_ns
-        yield "until activation", self.activate_ns
+        yield "decide", self.decide_ns
+        yield "activate", self.activate_ns
         yield "flip", self.flip_ns
         yield "proof", self.proof_ns
 

@@ -9,7 +9,6 @@ and expired timers would have it; its clocks have gone on meanwhile.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from typing import NewType
 
 from simulator.clocks import NodeClock
@@ -34,8 +33,8 @@ class Process:
 
     Attributes:
         life: rises with each start, so that what was meant for an earlier life is dropped.
-        on_death: called when it dies, on_start when it starts again, on_drift when its clock runs at
-            another speed: for whoever models the process.
+        on_death: called when it dies, on_start when it starts again, on_stop when it is stopped,
+            on_drift when its clock runs at another speed: for whoever models the process.
     """
 
     def __init__(self, name: NodeName, region: Region, clock: NodeClock, agenda: Agenda) -> None:
@@ -47,6 +46,7 @@ class Process:
         self.life = 1
         self.on_death: list[Act] = []
         self.on_start: list[Act] = []
+        self.on_stop: list[Act] = []
         self.on_drift: list[Act] = []
         self._kept: list[Act] = []
         self._is_condemned = False
@@ -72,19 +72,28 @@ class Process:
 
     def after(self, delay_ns: int, act: Act) -> Appointment:
         """A timer of its own, for this life; ``delay_ns`` is true time."""
-        return self.agenda.after(delay_ns, self._timed(act))
+        return self._timed(self.agenda.now_ns + delay_ns, act)
 
     def at_monotonic(self, due_ns: int, act: Act) -> Appointment:
         """A timer that rings when its own monotonic clock shows this."""
-        return self.agenda.at(self.clock.true_ns(due_ns), self._timed(act))
+        return self._timed(self.clock.true_ns(due_ns), act)
 
-    def _timed(self, act: Act) -> Callable[[], None]:
+    def _timed(self, moment_ns: int, act: Act) -> Appointment:
+        """One that has rung while the process was stopped can still be cancelled by it."""
         life = self.life
 
         def ring() -> None:
-            self.deliver(act, life)
+            if self.condition is Condition.STOPPED:
+                self.deliver(late, life)
+            else:
+                self.deliver(act, life)
 
-        return ring
+        def late() -> None:
+            if not appointment.is_cancelled:
+                act()
+
+        appointment = self.agenda.at(moment_ns, ring)
+        return appointment
 
     def drift(self, ppm: int) -> None:
         """Its monotonic clock runs at another speed from now on, and its timers with it."""
@@ -118,6 +127,8 @@ class Process:
         """It is stopped: nothing of it goes on but its clocks."""
         if self.condition is Condition.RUNNING:
             self.condition = Condition.STOPPED
+            for act in self.on_stop:
+                act()
 
     def go_on(self) -> None:
         """It goes on, and first takes all that came meanwhile."""

@@ -34,7 +34,10 @@ class Finding:
 
 @frozen(kw_only=True)
 class AgentResult:
-    """One agent's part in one switch; None where a thing did not happen."""
+    """One agent's part in one switch; None where a thing did not happen.
+
+    ``vote`` is ``yes``, or ``no`` with its code; ``voted_ns`` is when it left.
+    """
 
     agent: AgentId
     region: Region

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from attrs import frozen
 
-from simulator.fault_kinds import KINDS, Fault, UnhealthyFault
+from simulator.fault_kinds import HOSTS, KINDS, Fault, UnhealthyFault
 from simulator.moments import REACHED_BY, Moment
 from simulator.operations import (
     BEGINS_AN_EPOCH,
@@ -48,6 +48,7 @@ def scenario_faults(scenario: Scenario, all_regions: Sequence[Region]) -> list[O
         wrong.extend(_at(place, _fault(world, fault)))
         if fault in scenario.faults[:number]:
             wrong.append((place, f"is fault[{scenario.faults.index(fault)}] once more"))
+    wrong.extend(_at("core", _core(world)))
     wrong.extend(_at("expect", _expect(world)))
     return wrong
 
@@ -148,7 +149,7 @@ def _operation(world: World, operation: Operation) -> Iterator[Objection]:
                 yield "node", why
         case RestartOperation():
             for selector in operation.node:
-                if why := world.nobody(selector, frozenset(Role) - {Role.OPERATOR}):
+                if why := world.nobody(selector, HOSTS):
                     yield "node", why
         case _:
             pass
@@ -166,6 +167,17 @@ def _fault(world: World, fault: Fault) -> Iterator[Objection]:
             yield key, why
     if isinstance(fault, UnhealthyFault) and fault.service:
         yield from _service(world, fault.service)
+
+
+def _core(world: World) -> Iterator[Objection]:
+    core = world.scenario.core
+    if core is None:
+        return
+    if core.at_s > world.scenario.duration_s:
+        yield "at_s", f"is after the run's end: duration_s is {world.scenario.duration_s:g}"
+    for selector in core.node:
+        if why := world.nobody(selector, HOSTS):
+            yield "node", why
 
 
 def _expect(world: World) -> Iterator[Objection]:

@@ -10,6 +10,7 @@ what a node does, ``injector.py`` for what befalls it, ``judging/`` for what mus
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from attrs import evolve
 
@@ -48,6 +49,10 @@ from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.identifiers import AgentId, ReplicaId
 from turnout.protocol.records import Mode
 
+WRITE_TIMEOUT_NS = 5 * SECOND
+"""After so long a coordinator closes a stream whose other end acknowledges nothing: its server's write
+timeout (``turnout.runtime.http.limits``), which it also sets as TCP_USER_TIMEOUT."""
+
 UPTIME_NS = 1000 * SECOND
 """No two hosts were started at one moment: their monotonic clocks differ by up to so much."""
 
@@ -57,10 +62,23 @@ WRITE_TIMEOUT_NS = 5 * SECOND
 ``turnout.runtime.http`` asks it to (TCP_USER_TIMEOUT)."""
 
 
-def run(scenario: Scenario, *, seed: int | None = None, keep_story: bool = True) -> RunResult:
-    """Run a scenario to its end, and judge it."""
+def run(
+    scenario: Scenario,
+    *,
+    seed: int | None = None,
+    keep_story: bool = True,
+    listener: Callable[[str], None] | None = None,
+) -> RunResult:
+    """Run a scenario to its end, and judge it.
+
+    Args:
+        seed: another one than the scenario's.
+        keep_story: whether all is kept that is drawn; it changes nothing of what happens.
+        listener: is told each line of the trace.
+    """
     began_ns = time.perf_counter_ns()
     simulation = Simulation(scenario, seed=seed, keep_story=keep_story)
+    simulation.trace.listener = listener
     simulation.go(scenario.duration_ns)
     return simulation.result(wall_ns=time.perf_counter_ns() - began_ns)
 

@@ -19,14 +19,16 @@ Act = Callable[[], None]
 class Appointment:
     """Something that will happen, unless it is cancelled."""
 
-    __slots__ = ("act",)
+    __slots__ = ("act", "is_cancelled")
 
     def __init__(self, act: Act) -> None:
         self.act: Act | None = act
+        self.is_cancelled = False
 
     def cancel(self) -> None:
         """Let it not happen; once it has happened this does nothing."""
         self.act = None
+        self.is_cancelled = True
 
 
 class Agenda:

@@ -217,9 +217,7 @@ RULES: Final = (
     ),
     Rule(
         name="only commands print",
-        holds_for=everywhere_but(
-            "turnout/cli", "bench", "tests/protocol/explore", "tests/protocol/explore.py"
-        ),
+        holds_for=everywhere_but("turnout/cli", "bench"),
         find=calls_of("print", "log through turnout.runtime.log, or return the text"),
         bad=("coordinator/a.py", "print('leader')\n"),
         good=("turnout/cli/a.py", "print('leader')\n"),

@@ -3,7 +3,7 @@
 ``knobs.py`` says what may be set and where each default comes from. ``entries.py`` has what is agreed
 on, ``storage.py`` the disk, ``raft.py`` how a member agrees with the others, ``database.py`` what the
 entries come to, ``leases.py`` when a lease is over, ``member.py`` one server, ``peers.py`` the
-connections among them, ``cluster.py`` all of them and what an operator or a fault does to them,
+connections among them, ``quiet.py`` when heartbeats may be left out, ``cluster.py`` all of them and what an operator or a fault does to them,
 ``client.py`` and ``watching.py`` what a coordinator's process has of etcd.
 
 What is faithful is what Turnout's safety and speed rest on. What is left out: snapshots of the log (it

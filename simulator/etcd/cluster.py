@@ -15,7 +15,8 @@ from simulator.etcd.database import Backup
 from simulator.etcd.knobs import EtcdKnobs
 from simulator.etcd.ledger import Committed, Ledger
 from simulator.etcd.member import Member
-from simulator.etcd.raft import Role
+from simulator.etcd.quiet import Quiet
+from simulator.etcd.raft_parts import Role
 from simulator.network import Heal, Network
 from simulator.process import Process
 from simulator.randomness import Randomness
@@ -59,6 +60,7 @@ class EtcdCluster:
                     members=self.members,
                 )
             )
+        self._quiet = Quiet(self.members, network, knobs) if knobs.rests else None
         agenda.after(0, self._start)
 
     # --- what stands --------------------------------------------------------------------------
@@ -93,6 +95,8 @@ class EtcdCluster:
         """Let each sync of a member's disk take so much longer."""
         storage = self.member_of(process).storage
         storage.add_ns += add_ns
+        if self._quiet is not None:
+            self._quiet.wake()
         left = [add_ns]
 
         def heal() -> None:

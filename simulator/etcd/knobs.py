@@ -40,6 +40,8 @@ class EtcdKnobs:
             ``late_ns``: so after whoever sent them gave up, and asked what became of them.
         first_to_lead: the member, by its place, that stands for election at once when the run
             begins; None leaves it to chance, as etcd does.
+        rests: leave heartbeats out while they would change nothing (``quiet.py``): no matter of
+            etcd's, but of speed.
     """
 
     heartbeat_ns: int = field(default=100 * MS, validator=validators.gt(0))
@@ -63,6 +65,7 @@ class EtcdKnobs:
     late: float = 0.0
     late_ns: int = 2 * SECOND
     first_to_lead: int | None = None
+    rests: bool = True
 
     @property
     def peer_dial_timeout_ns(self) -> int:

@@ -71,11 +71,15 @@ class Lessor:
         """Give a lease its whole time again; one that is over waits for its end."""
         if lease not in self.ttl_s:
             renewed(False)
-        elif self._over_ns[lease] <= self._now_ns():
+        elif self.is_over(lease):
             self._waiting.setdefault(lease, []).append(renewed)
         else:
             self._let_live(lease, 0)
             renewed(True)
+
+    def is_over(self, lease: int) -> bool:
+        """As leader: whether a lease has run out, though the log may not have ended it yet."""
+        return self._over_ns[lease] <= self._now_ns()
 
     def _now_ns(self) -> int:
         return self.process.clock.monotonic_ns(self.process.agenda.now_ns)

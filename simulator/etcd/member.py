@@ -19,8 +19,9 @@ from simulator.etcd.knobs import EtcdKnobs
 from simulator.etcd.leases import Lessor
 from simulator.etcd.ledger import Ledger
 from simulator.etcd.peers import Peers
-from simulator.etcd.raft import Raft, Role
+from simulator.etcd.raft import Raft
 from simulator.etcd.raft_messages import Message
+from simulator.etcd.raft_parts import Role
 from simulator.etcd.reads import LEADER_CHANGED, NO_LEADER, Reads, Refusal
 from simulator.etcd.storage import Storage
 from simulator.network import Connection, Network
@@ -66,11 +67,16 @@ class Watcher:
     tell: Tell
 
 
+def _never(_leader: Member) -> bool:
+    return False
+
+
 class Member:
     """One server.
 
     Attributes:
         applied: how many entries it has applied; ``revision``: where that brought it.
+        rest: asked, as leader, whether heartbeats may be left out (``quiet.py``).
     """
 
     def __init__(
@@ -93,6 +99,7 @@ class Member:
         self._waiting: dict[int, Tell] = {}
         self._watchers: list[Watcher] = []
         self._held: list[tuple[int, Message]] = []
+        self.rest: Callable[[Member], bool] = _never
         self.storage = Storage(process, knobs.fsync_ns, self._send_held)
         self.peers = Peers(place, size, process, network, knobs, self._peers_of, self._connected)
         self.raft = Raft(place, size, process, self.storage, stream, knobs, self)
@@ -149,6 +156,10 @@ class Member:
     def _connected(self, peer: int) -> None:
         self.raft.connected(peer)
 
+    def may_rest(self) -> bool:
+        """Let all members rest if all is well."""
+        return self.rest(self)
+
     def leader_changed(self) -> None:
         """Somebody else leads, or nobody: whoever relied on the leader's answer must ask anew."""
         self._elections += 1
@@ -170,11 +181,16 @@ class Member:
     # --- applying -------------------------------------------------------------------------------
 
     def committed(self) -> None:
-        """More entries are known to be committed: apply them, and tell whoever waits."""
-        entries = self.storage.entries
+        """More entries are known to be committed: apply them, and tell whoever waits.
+
+        Whoever judges an entry may kill this very process over it.
+        """
+        entries, life = self.storage.entries, self.process.life
         while self.applied < self.raft.commit:
             entry = entries[self.applied]
             applied = self.ledger.apply(self.applied, entry)
+            if self.process.life != life or not self.process.is_alive:
+                return
             self.applied += 1
             self.revision = applied.revision
             self._take_up(entry.proposal, applied)

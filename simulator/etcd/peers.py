@@ -53,6 +53,19 @@ class Peers:
         self.me, self.size, self.process, self.of = me, size, process, of
         self._network, self._knobs, self._connected = network, knobs, connected
         self._links: dict[int, Link] = {}
+        self.at_rest = False
+        """Whether silence means nothing (``quiet.py``)."""
+
+    @property
+    def all_open(self) -> bool:
+        """Whether every other member is connected."""
+        return all(link.is_open for link in self._links.values())
+
+    def wake(self) -> None:
+        """Silence means something again, from now on."""
+        self.at_rest = False
+        for link in self._links.values():
+            link.asked_ns = -1
 
     def start(self) -> None:
         """The process has started: dial those that come later; those before will dial."""
@@ -74,13 +87,13 @@ class Peers:
 
     def send(self, peer: int, act: Act) -> None:
         """Have another member do something, if it is connected."""
-        link = self._links[peer]
-        if link.connection is None or not link.is_open:
+        link = self._links.get(peer)
+        if link is None or link.connection is None or not link.is_open:
             return
         now_ns = self.process.agenda.now_ns
         if link.asked_ns < 0:
             link.asked_ns = now_ns
-        elif now_ns - link.asked_ns > self._knobs.peer_silence_ns:
+        elif now_ns - link.asked_ns > self._knobs.peer_silence_ns and not self.at_rest:
             self._give_up(peer)
             return
         link.connection.send(self.process, act)

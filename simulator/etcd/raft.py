@@ -17,11 +17,7 @@ sent again when the next opens: so nothing else is ever sent again here.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
-from typing import Protocol
-
-from attrs import define
 
 from simulator.etcd.entries import Entry, Nothing, Proposal
 from simulator.etcd.knobs import EtcdKnobs
@@ -37,56 +33,11 @@ from simulator.etcd.raft_messages import (
     Message,
     Vote,
 )
+from simulator.etcd.raft_parts import Outside, Progress, Read, Role
 from simulator.etcd.storage import Storage
 from simulator.process import Process
 from simulator.randomness import Stream
 from simulator.virtual_time import Appointment
-
-
-class Role(enum.Enum):
-    """What a member is to the others."""
-
-    FOLLOWER = "follower"
-    PRECANDIDATE = "precandidate"
-    CANDIDATE = "candidate"
-    LEADER = "leader"
-
-
-class Outside(Protocol):
-    """What a member's Raft asks of the member."""
-
-    def send(self, peer: int, message: Message) -> None:
-        """Send to another member, if a connection is there."""
-
-    def committed(self) -> None:
-        """The commit index has risen."""
-
-    def leader_changed(self) -> None:
-        """Another leads, or nobody, as far as this member knows; perhaps it is this one."""
-
-    def index_told(self, number: int, index: int) -> None:
-        """The leader has answered :class:`AskIndex`."""
-
-
-@define(eq=False)
-class Progress:
-    """What a leader knows of another member.
-
-    Attributes:
-        match: up to where its log is known to be the leader's.
-        next: the first entry to send it next.
-        was_heard: whether it was heard since the quorum was last checked.
-        round: the newest heartbeat that it answered.
-    """
-
-    next: int
-    match: int = 0
-    was_heard: bool = True
-    round: int = 0
-
-
-Read = tuple[int, int, Callable[[int], None]]
-"""The round that must be answered, the index to tell then, and whom."""
 
 
 class Raft:
@@ -168,6 +119,21 @@ class Raft:
             progress.next = progress.match + 1
             self._send_append(peer)
 
+    def rest(self) -> None:
+        """No heartbeat is sent or awaited (``quiet.py``)."""
+        if self._election is not None:
+            self._election.cancel()
+
+    def wake(self, beat_ns: int, way_ns: int) -> None:
+        """Go on, as if the leader's last heartbeat had been sent then, so far away."""
+        if self.role is Role.LEADER:
+            for progress in self.progress.values():
+                progress.was_heard = True
+            self._beat_later(beat_ns + self.knobs.heartbeat_ns - self._now_ns())
+        else:
+            self._heard_ns = max(self._heard_ns, beat_ns + way_ns)
+            self._await_election()
+
     def take(self, sender: int, message: Message) -> None:
         """Something came from another member: first the terms, then the rest."""
         if message.term > self.storage.term and not self._enters(sender, message):
@@ -178,24 +144,31 @@ class Raft:
         match message:
             case Heartbeat():
                 self._take_heartbeat(sender, message)
-            case HeartbeatHeard():
-                self._take_heard(sender, message)
             case Append():
                 self._take_append(sender, message)
-            case Appended():
-                self._take_appended(sender, message)
             case AskVote():
                 self._answer_ask(sender, message)
             case Vote():
                 self._take_vote(sender, message)
-            case Forward() if self.role is Role.LEADER:
-                self.propose(message.proposal)
-            case AskIndex() if self.role is Role.LEADER:
-                self._take_ask_index(sender, message.number)
             case Index():
                 self._outside.index_told(message.number, message.index)
-            case Forward() | AskIndex():
-                """Whoever sent it will hear who leads, and its client gives up or asks elsewhere."""
+            case _ if self.role is Role.LEADER:
+                self._take_as_leader(sender, message)
+            case _:
+                """Meant for a leader: whoever asked hears who leads, and its client gives up."""
+
+    def _take_as_leader(
+        self, sender: int, message: HeartbeatHeard | Appended | Forward | AskIndex
+    ) -> None:
+        match message:
+            case HeartbeatHeard():
+                self._take_heard(sender, message)
+            case Appended():
+                self._take_appended(sender, message)
+            case Forward():
+                self.propose(message.proposal)
+            case AskIndex():
+                self._take_ask_index(sender, message.number)
 
     # --- terms ----------------------------------------------------------------------------------
 
@@ -205,6 +178,9 @@ class Raft:
 
     def _term_at(self, index: int) -> int:
         return self.storage.entries[index - 1].term if index else 0
+
+    def _leads(self) -> bool:
+        return self.role is Role.LEADER
 
     def _now_ns(self) -> int:
         return self.process.agenda.now_ns
@@ -340,19 +316,24 @@ class Raft:
         self._set_leader(self.me)
         self.propose(Proposal(Nothing()))
         if self.peers:
-            term = self.storage.term
-            self.process.after(self.knobs.heartbeat_ns, lambda: self._beat_on(term))
+            self._beat_later(self.knobs.heartbeat_ns)
 
     # --- heartbeats -----------------------------------------------------------------------------
 
     def _beat_on(self, term: int) -> None:
-        if self.role is not Role.LEADER or self.storage.term != term:
+        if not self._leads() or self.storage.term != term:
             return
-        self.process.after(self.knobs.heartbeat_ns, lambda: self._beat_on(term))
         self._beat()
         self._beats += 1
         if self._beats % self._rounds_per_check == 0:
             self._check_quorum()
+            if not self._leads() or self._outside.may_rest():
+                return
+        self._beat_later(self.knobs.heartbeat_ns)
+
+    def _beat_later(self, wait_ns: int) -> None:
+        term = self.storage.term
+        self.process.after(wait_ns, lambda: self._beat_on(term))
 
     def _beat(self) -> None:
         self._round += 1
@@ -380,8 +361,6 @@ class Raft:
         self._outside.send(sender, HeartbeatHeard(message.term, message.round))
 
     def _take_heard(self, sender: int, message: HeartbeatHeard) -> None:
-        if self.role is not Role.LEADER:
-            return
         progress = self.progress[sender]
         progress.was_heard = True
         progress.round = message.round
@@ -454,8 +433,6 @@ class Raft:
             log.append(entry)
 
     def _take_appended(self, sender: int, message: Appended) -> None:
-        if self.role is not Role.LEADER:
-            return
         progress = self.progress[sender]
         progress.was_heard = True
         if not message.accepted:
@@ -469,13 +446,15 @@ class Raft:
 
     def _advance_commit(self) -> None:
         """As leader: what a quorum has on its disks is committed (rules 1 and 4)."""
-        if self.role is not Role.LEADER:
+        if not self._leads():
             return
         on_disks = [progress.match for progress in self.progress.values()]
         on_disks.append(self.storage.synced)
         index = sorted(on_disks, reverse=True)[self.quorum - 1]
         if index > self.commit and self._term_at(index) == self.storage.term:
             self._commit_to(index)
+            if not self._leads():
+                return  # whoever judges an entry may have restarted this very process
             self._send_entries()
             early, self._early_reads = self._early_reads, []
             for then in early:

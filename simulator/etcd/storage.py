@@ -45,7 +45,9 @@ class Storage:
         self._going_length = min(self._going_length, length)
 
     def sync(self, then: Act) -> None:
-        """Have everything as it is now on the disk, then do something."""
+        """Have everything as it is now on the disk, then do something; the dead write nothing."""
+        if not self.process.is_alive:
+            return
         self._waiting.append(then)
         if not self.is_busy:
             self._begin()

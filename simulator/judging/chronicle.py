@@ -48,7 +48,8 @@ MILLION = 1_000_000
 class Switch:
     """One epoch's moments in the store; None: not yet.
 
-    ``required`` are those whom the decision counts on: asked, and not named absent.
+    ``required`` are those whom the decision counts on: asked, and not named absent. ``votes`` has
+    what each agent said first, and when.
     """
 
     intent: Intent
@@ -58,7 +59,7 @@ class Switch:
     required: tuple[AgentId, ...] = ()
     ended_ns: int | None = None
     outcome: Outcome | None = None
-    votes: dict[AgentId, str] = field(factory=dict)
+    votes: dict[AgentId, tuple[str, int]] = field(factory=dict)
 
     @property
     def is_commit(self) -> bool:
@@ -256,14 +257,23 @@ class Chronicle:
         elif isinstance(effect, Stage):
             days.heard = None  # a rollback's prepare, or a table lost, goes first
 
+    def due_ns(self, head: Head) -> int | None:
+        """The true moment at which a commit is due; None where it is immediate."""
+        planned = self._planned.get(head.signature)
+        if planned is None or head.activation.mode is not Mode.SCHEDULED:
+            return None
+        planned_ns, ppm = planned
+        return planned_ns + head.activation.g_ns * MILLION // (MILLION + ppm)
+
     def _flip(self, agent: AgentId, heard: Heard, now_ns: int) -> ScheduledFlip:
         activation = heard.head.activation
-        planned_ns, ppm = self._planned[heard.head.signature]
+        due_ns = self.due_ns(heard.head)
+        assert due_ns is not None
         return ScheduledFlip(
             agent=agent,
             epoch=heard.head.committed,
             g_ns=activation.g_ns,
-            due_ns=planned_ns + activation.g_ns * MILLION // (MILLION + ppm),
+            due_ns=due_ns,
             received_ns=heard.at_ns,
             flipped_ns=now_ns,
             bound_ns=heard.bound_ns,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import define, field
 
-from turnout.protocol.identifiers import AgentId, Epoch, Term
+from turnout.protocol.identifiers import NO_EPOCH, AgentId, Epoch, Term
 from turnout.protocol.invariants import AgentPicture, Answered, Yes
 from turnout.protocol.messages import Up, Vote
 from turnout.protocol.records import Active, AgentRecord, Status
@@ -20,6 +20,8 @@ class Ghost:
         yes: every yes that left with its record on disk.
         answered: votes that left below the greatest promise of their journal.
         promised: the greatest promise ever made, by journal and incarnation.
+        committed: the newest commit that was ever on its disk: a flip that was asked for comes, be
+            the disk replaced meanwhile.
     """
 
     agent: AgentId
@@ -28,12 +30,14 @@ class Ghost:
     yes: list[Yes] = field(factory=list)
     answered: list[Answered] = field(factory=list)
     promised: dict[tuple[str, int], Term] = field(factory=dict)
+    committed: Epoch = NO_EPOCH
 
     def journalled(self, record: AgentRecord) -> None:
         """A record is on its disk."""
         if record.incarnation is not None:
             place = (record.journal_id, record.incarnation.number)
             self.promised[place] = max(self.promised.get(place, Term(0)), record.promised)
+        self.committed = max(self.committed, record.committed_epoch)
 
     def votes(self, message: Up, record: AgentRecord) -> bool:
         """A message leaves while ``record`` is on its disk; return whether there is news."""
@@ -59,10 +63,10 @@ class Ghost:
                 is_news = True
         return is_news
 
-    def flips(self, active: Active, record: AgentRecord) -> None:
+    def flips(self, active: Active) -> None:
         """Its proxy serves another table."""
         self.served.append(active)
-        if record.committed_epoch < active.epoch:
+        if self.committed < active.epoch:
             self.unjournalled.append(active.epoch)
 
     def picture(self, standing: Status, since: Epoch, number: int) -> AgentPicture:

@@ -85,6 +85,7 @@ class Judge:
             self._nodes[agent] = node
             self.witness.watch(node)
             serving = node.proxy.serving
+            self.witness.ghosts[agent].journalled(node.disk.record)
             self.witness.ghosts[agent].served.append(serving)
             self.chronicle.found_serving(agent, serving)
             self.story.serves(agent, serving, self.chronicle.tables[serving.digest], 0)
@@ -122,6 +123,8 @@ class Judge:
             return
         now_ns = self._agenda.now_ns
         if isinstance(event, Booted):
+            # A record whose sync nobody lived to see may be there all the same.
+            self.witness.ghosts[node.agent].journalled(node.disk.record)
             self.chronicle.booted(node.agent)
         elif isinstance(event, FromLeader) and before.record is not after.record:
             self.chronicle.hears(node, before, after, now_ns)
@@ -135,7 +138,7 @@ class Judge:
             switch = self.chronicle.switches.get(message.epoch)
             if switch is not None:
                 said = f"no ({message.no})" if message.no else "yes"
-                switch.votes.setdefault(node.agent, said)
+                switch.votes.setdefault(node.agent, (said, self._agenda.now_ns))
             if ghost.votes(message, node.disk.record):
                 self.witness.judge()
 
@@ -148,7 +151,7 @@ class Judge:
         node, now_ns = self._nodes[agent], self._agenda.now_ns
         if agent in self.forgetful and active == self.witness.ghosts[agent].served[-1]:
             return  # its agent has brought back what it forgot
-        self.witness.ghosts[agent].flips(active, node.disk.record)
+        self.witness.ghosts[agent].flips(active)
         self.chronicle.serves(node, active, now_ns)
         table = self.chronicle.tables.get(active.digest)
         if table is not None:

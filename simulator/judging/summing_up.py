@@ -128,6 +128,7 @@ def _switch(simulation: Simulation, epoch: Epoch, switch: Switch) -> SwitchResul
         if over_ns is None
         else over_ns - switch.accepted_ns <= simulation.timing.budget_ns,
         scheduled=activation is not None and activation.mode is Mode.SCHEDULED,
+        due_ns=chronicle.due_ns(decision.head) if decision is not None and committed else None,
         skew_ns=max(on_time) - min(on_time) if committed and on_time else None,
         bound_ns=activation.bound_ns if activation else None,
         lower_bound_ns=lower_bound_ns(simulation, switch),
@@ -144,10 +145,12 @@ def _agents(simulation: Simulation, epoch: Epoch, switch: Switch) -> Iterator[Ag
     for node in simulation.agents.values():
         days = simulation.judge.chronicle.days_of(node.agent)
         flipped = [ns for ns, active in days.served if active.epoch == epoch]
+        vote, voted_ns = switch.votes.get(node.agent, (None, None))
         yield AgentResult(
             agent=node.agent,
             region=node.process.region,
-            vote=switch.votes.get(node.agent),
+            vote=vote,
+            voted_ns=voted_ns,
             flipped_ns=flipped[0] if flipped else None,
             live_ns=days.live.get(epoch),
         )

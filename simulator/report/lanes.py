@@ -172,7 +172,7 @@ def _marks(switches: Iterable[SwitchResult]) -> Mapping[str, list[LaneMark]]:
     found: dict[str, list[LaneMark]] = {}
     for switch in switches:
         for agent in switch.agents:
-            vote = MarkKind.NO if agent.vote == "no" else MarkKind.YES
+            vote = MarkKind.NO if (agent.vote or "").startswith("no") else MarkKind.YES
             moments = (
                 (agent.voted_ns, vote),
                 (agent.flipped_ns, MarkKind.FLIP),

@@ -391,3 +391,12 @@ async def test_many_agents_in_one_process_switch_together(
         await leader.switch(GREEN)
         agents.cancel_scope.cancel()
     assert {one.epoch for one in edges} == {2}
+
+
+async def test_exchange_that_had_to_dial_first_is_not_taken_for_a_round_trip(
+    edge: Edge, leader: FakeCoordinator
+) -> None:
+    async with edge.running(leader.url) as agent:
+        await until(lambda: len(agent.state.estimate.exchanges) >= 2)
+        posted = len(leader.reports) - len(leader.opened)
+        assert posted == len(agent.state.estimate.exchanges) + 1

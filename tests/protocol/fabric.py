@@ -17,6 +17,8 @@ from typing import NoReturn
 
 from attrs import evolve
 
+from simulator.explore.nodes import TIMING, AgentNode
+from simulator.explore.store import FakeStore
 from tests.protocol.fabric_chronicle import Chronicle
 from tests.protocol.fabric_intruder import Intruder
 from tests.protocol.fabric_nodes import Clock, Edge, Link, Replica, Trace, WatchfulHost
@@ -24,8 +26,6 @@ from tests.protocol.fabric_operators import Operators, Wish
 from tests.protocol.fabric_proxies import Proxies
 from tests.protocol.fabric_weather import CALM
 from tests.protocol.fabric_witness import Witness
-from tests.protocol.fake_store import FakeStore
-from tests.protocol.nodes import TIMING, AgentNode
 from turnout.protocol import keys
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.coordinator_state import CoordinatorState

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from attrs import define, evolve, field, frozen
 
+from simulator.explore.store import FakeStore
 from tests.protocol.fabric_nodes import Edge, Replica
-from tests.protocol.fake_store import FakeStore
 from turnout.protocol import keys
 from turnout.protocol.clock import MS
 from turnout.protocol.codec import decode

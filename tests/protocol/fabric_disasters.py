@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from simulator.explore.nodes import DOMAIN
+from simulator.explore.store import FakeStore
 from tests.protocol.fabric import Fabric
-from tests.protocol.fake_store import FakeStore
-from tests.protocol.nodes import DOMAIN
 from turnout.protocol import keys
 from turnout.protocol.codec import canonical_bytes, decode
 from turnout.protocol.identifiers import NO_DIGEST, NO_EPOCH, Epoch

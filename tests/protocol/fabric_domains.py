@@ -6,10 +6,10 @@ from functools import cache
 
 from attrs import evolve
 
-from tests.protocol.explore.bootstrap import CHECKOUT, empty_domain, table
+from simulator.explore.bootstrap import CHECKOUT, empty_domain, table
+from simulator.explore.nodes import AgentNode, agent_key
+from simulator.explore.store import FakeStore
 from tests.protocol.fabric import Fabric
-from tests.protocol.fake_store import FakeStore
-from tests.protocol.nodes import AgentNode, agent_key
 from turnout.protocol.clock import SECOND
 from turnout.protocol.effects import Accepted
 from turnout.protocol.events import EnrolRequested

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from attrs import evolve
 
+from simulator.explore.store import FakeStore
+from simulator.signers import CheapSigner
 from tests.protocol.fabric_chronicle import Chronicle
 from tests.protocol.fabric_nodes import Edge, Replica
-from tests.protocol.fake_store import FakeStore
-from tests.protocol.signers import CheapSigner
 from turnout.protocol.clock import ClockNs
 from turnout.protocol.events import AgentEvent, CoordinatorEvent, FromAgent, FromLeader
 from turnout.protocol.identifiers import AgentId, Digest, Epoch, Term

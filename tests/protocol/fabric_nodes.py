@@ -6,7 +6,7 @@ from typing import Protocol
 
 from attrs import Factory, define, frozen
 
-from tests.protocol.nodes import AgentHost, AgentNode, ReplicaHost
+from simulator.explore.nodes import AgentHost, AgentNode, ReplicaHost
 from turnout.protocol.clock import ZERO, ClockNs, Instant, MonotonicNs
 from turnout.protocol.coordinator_state import CoordinatorState, Role
 from turnout.protocol.effects import AgentEffect, CloseSource, Persist, Transact, WatchDrain

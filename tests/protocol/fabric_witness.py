@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from simulator.explore.store import FakeStore
 from tests.protocol.fabric_nodes import Edge
-from tests.protocol.fake_store import FakeStore
 from turnout.protocol import keys
 from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import Fleet

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 import pytest
 from attrs import evolve, frozen
 
+from simulator.explore.bootstrap import table
+from simulator.explore.store import FakeStore
 from tests.protocol import fabric_domains as domains
-from tests.protocol.explore.bootstrap import table
 from tests.protocol.fabric import Fabric
-from tests.protocol.fake_store import FakeStore
 from turnout.protocol import coordinator, keys, requesting, standing, storing, voting
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.codec import decode

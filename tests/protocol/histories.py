@@ -13,11 +13,11 @@ from attrs import evolve, frozen
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from simulator.explore.nodes import Disk
 from tests.protocol.fabric import Fabric
 from tests.protocol.fabric_domains import after_a_power_cut, apply, enrol, rollback, switch
 from tests.protocol.fabric_nodes import Edge, Replica
 from tests.protocol.fabric_weather import CALM, Weather
-from tests.protocol.nodes import Disk
 from turnout.protocol import keys
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.codec import decode

@@ -1,7 +1,7 @@
 """Deliberately broken machines and proxies that the random histories must catch, each by its number.
 
 ``python -m tests.protocol.history_canaries`` prints which number catches which, and in which seed's
-history. The twelve that the exhaustive exploration catches (``explore/canaries.py``) are here too;
+history. The twelve that the exhaustive exploration catches (``simulator/explore/canaries.py``) are here too;
 the others break what only a history shows: clocks, drains, forged messages, restores, and time.
 """
 
@@ -13,10 +13,10 @@ import sys
 from collections.abc import Callable
 from types import MappingProxyType
 
-import pytest
 from attrs import frozen
 
-from tests.protocol.explore.canaries import CANARIES, Canary
+from simulator.explore.canaries import CANARIES, Canary
+from simulator.patches import Patches
 from tests.protocol.fabric_disasters import rebase, restore
 from tests.protocol.fabric_domains import after_a_power_cut
 from tests.protocol.fabric_proxies import Proxies
@@ -42,7 +42,6 @@ from turnout.protocol.records import Activation, Mode
 from turnout.protocol.signing import Verifier
 from turnout.protocol.switching import PREPARE_TIMER, UNDO_TIMER
 
-Patch = pytest.MonkeyPatch
 Tale = Callable[[int], None]
 
 MOST = 400
@@ -90,7 +89,7 @@ class HistoryCanary:
     """
 
     name: str
-    breaks: Callable[[Patch], None]
+    breaks: Callable[[Patches], None]
     number: str
     tale: Tale
     first: int = 0
@@ -110,7 +109,7 @@ def caught(canary: HistoryCanary, most: int = MOST) -> Catch | None:
     They all begin in one domain, which a sound machine has made.
     """
     after_a_power_cut(seed=0)
-    with pytest.MonkeyPatch.context() as patch:
+    with Patches() as patch:
         canary.breaks(patch)
         for seed in range(canary.first, canary.first + most):
             try:
@@ -125,12 +124,12 @@ def caught(canary: HistoryCanary, most: int = MOST) -> Catch | None:
 # --- what only a history shows -------------------------------------------------------------------
 
 
-def flips_on_receipt(patch: Patch) -> None:
+def flips_on_receipt(patch: Patches) -> None:
     """A scheduled commit is flipped to when it is heard."""
     patch.setattr(learning, "_wait_ns", lambda *_: 0)
 
 
-def waits_longer_than_g(patch: Patch) -> None:
+def waits_longer_than_g(patch: Patches) -> None:
     """The leader's clock is believed, however far away it says that the moment is."""
 
     def wait(activation: Activation, estimate: object, now: Instant) -> Wait:
@@ -142,22 +141,22 @@ def waits_longer_than_g(patch: Patch) -> None:
     patch.setattr(learning, "delay_until", wait)
 
 
-def released_too_early(patch: Patch) -> None:
+def released_too_early(patch: Patches) -> None:
     """A source is said to be free as soon as its time is up, whoever still uses it."""
     patch.setattr(releasing, "_is_draining", lambda *_: False)
 
 
-def closes_what_is_wanted(patch: Patch) -> None:
+def closes_what_is_wanted(patch: Patches) -> None:
     """A drain goes on while a table is prepared or committed that sends to its colour (H21)."""
     patch.setattr(draining, "_is_wanted", lambda *_: False)
 
 
-def old_workers_serve_on(patch: Patch) -> None:
+def old_workers_serve_on(patch: Patches) -> None:
     """A proxy that, for a while after the flip, sends new requests where it sent them before."""
     patch.setattr(Proxies, "route", lambda _, edge, old: old or edge.node.serving.digest)
 
 
-def heads_are_believed(patch: Patch) -> None:
+def heads_are_believed(patch: Patches) -> None:
     """An agent does not check who signed a head."""
     patch.setattr(fencing, "is_signed_by", lambda *_: True)
 
@@ -169,7 +168,7 @@ class _Credulous:
         return True
 
 
-def reports_are_believed(patch: Patch) -> None:
+def reports_are_believed(patch: Patches) -> None:
     """A leader does not check who signed a vote or a report."""
 
     def admit(message: Up, state: CoordinatorState, verifier: Verifier, domain_key: str) -> object:
@@ -178,28 +177,28 @@ def reports_are_believed(patch: Patch) -> None:
     patch.setattr(coordinator, "admit_from_agent", admit)
 
 
-def decides_after_a_restore(patch: Patch) -> None:
+def decides_after_a_restore(patch: Patches) -> None:
     """A leader that is shown a newer head than its store's takes no notice."""
     patch.setattr(gate, "_is_ahead", lambda *_: False)
 
 
-def waits_for_everybody(patch: Patch) -> None:
+def waits_for_everybody(patch: Patches) -> None:
     """T_live never ends: a commit has no outcome while an agent is away."""
     patch.setitem(coordinator._ON_TIMER, LIVE_TIMER, lambda *_: None)
 
 
-def prepares_for_ever(patch: Patch) -> None:
+def prepares_for_ever(patch: Patches) -> None:
     """T_prep and T_undo never end: an intent is undecided while an agent is away."""
     for timer in (PREPARE_TIMER, UNDO_TIMER):
         patch.setitem(coordinator._ON_TIMER, timer, lambda *_: None)
 
 
-def aborts_are_not_heard(patch: Patch) -> None:
+def aborts_are_not_heard(patch: Patches) -> None:
     """An agent keeps its yes when it hears that it was aborted."""
     patch.setattr(learning, "_learn_abort", lambda *_: None)
 
 
-def never_tries_again(patch: Patch) -> None:
+def never_tries_again(patch: Patches) -> None:
     """A flip that the proxy refused once is not tried again."""
     patch.setattr(serving, "PATIENCE", 10**6)
 

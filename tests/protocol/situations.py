@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 from attrs import frozen
 
+from simulator.explore.bootstrap import table
+from simulator.explore.nodes import agent_key
+from simulator.explore.store import FakeStore
 from tests.protocol.coordinator.bench import (
     AGENTS,
     Bench,
@@ -21,8 +24,6 @@ from tests.protocol.coordinator.bench import (
     switch,
     switched,
 )
-from tests.protocol.explore.bootstrap import table
-from tests.protocol.fake_store import FakeStore
 from tests.protocol.guards import (
     IF_ASKED,
     IF_FOR_A_ROLLBACK,
@@ -33,7 +34,6 @@ from tests.protocol.guards import (
     ROWS,
     Rule,
 )
-from tests.protocol.nodes import agent_key
 from turnout.protocol import keys, writes
 from turnout.protocol.clock import SECOND, ClockNs
 from turnout.protocol.codec import decode

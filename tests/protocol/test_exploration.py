@@ -4,13 +4,13 @@ from collections import deque
 
 import pytest
 
-from tests.protocol.explore.canaries import CANARIES, Canary
-from tests.protocol.explore.mirror import Mirror
-from tests.protocol.explore.quiet import without_texts
-from tests.protocol.explore.search import Cores, explore
-from tests.protocol.explore.settling import Settling
-from tests.protocol.explore.steps import Steps
-from tests.protocol.explore.worlds import WORLDS, SmallWorld
+from simulator.explore.canaries import CANARIES, Canary
+from simulator.explore.mirror import Mirror
+from simulator.explore.quiet import without_texts
+from simulator.explore.search import Cores, explore
+from simulator.explore.settling import Settling
+from simulator.explore.steps import Steps
+from simulator.explore.worlds import WORLDS, SmallWorld
 
 SHORT = [world for world in WORLDS if not world.long]
 

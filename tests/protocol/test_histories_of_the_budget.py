@@ -11,13 +11,13 @@ from attrs import frozen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.explore.nodes import TIMING
 from tests.protocol.fabric import Fabric
 from tests.protocol.fabric_course import Core
 from tests.protocol.fabric_domains import after_a_power_cut, apply, rollback, switch
 from tests.protocol.fabric_weather import Weather
 from tests.protocol.histories import examples, set_clocks
 from tests.protocol.history_ends import judge_history
-from tests.protocol.nodes import TIMING
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.effects import Accepted, Transact
 from turnout.protocol.identifiers import ReplicaId

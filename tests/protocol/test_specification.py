@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 
-from tests.protocol.explore.canaries import CANARIES
-from tests.protocol.explore.worlds import WORLDS
+from simulator.explore.canaries import CANARIES
+from simulator.explore.worlds import WORLDS
 from tests.protocol.specification import BLOCKS, ROOT, SPECIFICATION, names_in, printed
 from turnout.protocol.gate import Suspicion
 from turnout.protocol.invariants import SAFETY

@@ -15,9 +15,9 @@ from functools import partial
 import pytest
 from attrs import evolve
 
-from tests.protocol.fake_store import FakeStore, holds
+from simulator.explore.nodes import DOMAIN
+from simulator.explore.store import FakeStore, holds
 from tests.protocol.guards import ROWS, Row, Rule
-from tests.protocol.nodes import DOMAIN
 from tests.protocol.situations import ROW_OF, SITUATIONS, Sent, Situation, rules_of, some_entry
 from turnout.protocol import keys, writes
 from turnout.protocol.clock import ClockNs

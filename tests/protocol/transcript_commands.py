@@ -8,12 +8,12 @@ from functools import partial
 
 from attrs import evolve
 
+from simulator.explore.nodes import DOMAIN, Disk
+from simulator.explore.store import FakeStore
 from tests.protocol import fabric_domains as domains
 from tests.protocol.fabric import Fabric
 from tests.protocol.fabric_nodes import Edge
 from tests.protocol.fabric_operators import Wish
-from tests.protocol.fake_store import FakeStore
-from tests.protocol.nodes import DOMAIN, Disk
 from tests.protocol.transcript_trace import Transcript
 from turnout.protocol import keys
 from turnout.protocol.clock import MS, SECOND

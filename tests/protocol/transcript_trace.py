@@ -6,10 +6,10 @@ left out, as are the receipts that carry the leader's clock.
 
 from __future__ import annotations
 
+from simulator.explore.nodes import AgentNode
 from tests.protocol.fabric import Fabric
 from tests.protocol.fabric_domains import apply, first_table
 from tests.protocol.fabric_nodes import Edge, Replica
-from tests.protocol.nodes import AgentNode
 from turnout.protocol import keys
 from turnout.protocol.clock import SECOND
 from turnout.protocol.coordinator_state import CoordinatorState

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from simulator.clocks import NodeClock
+from simulator.explore.bootstrap import CHECKOUT, table
 from simulator.process import NodeName, Process
 from simulator.proxy import Proxy
 from simulator.proxy_knobs import ProxyKnobs
 from simulator.randomness import Randomness
 from simulator.users import UserKnobs, Users
 from simulator.virtual_time import Agenda
-from tests.protocol.explore.bootstrap import CHECKOUT, table
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.effects import (
     Activate,

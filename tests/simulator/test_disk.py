@@ -7,11 +7,11 @@ from attrs import evolve
 
 from simulator.clocks import NodeClock
 from simulator.disk import FULL, Disk, DiskKnobs
+from simulator.explore.bootstrap import table
 from simulator.journal_file import DiskError, Fate
 from simulator.process import NodeName, Process
 from simulator.randomness import Randomness
 from simulator.virtual_time import Agenda
-from tests.protocol.explore.bootstrap import table
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.identifiers import Digest, Epoch, Region, Term
 from turnout.protocol.limits import MAX_TEXT

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
+from simulator.explore.bootstrap import CHECKOUT
 from simulator.proxy import Memory
 from simulator.proxy_faults import Step
-from tests.protocol.explore.bootstrap import CHECKOUT
 from tests.simulator.proxied_edge import (
     BLUE,
     BROKEN,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from simulator.explore.bootstrap import CHECKOUT
 from simulator.proxy import Proxy
 from simulator.proxy_faults import Step
-from tests.protocol.explore.bootstrap import CHECKOUT
 from tests.simulator.proxied_edge import (
     BLUE,
     GREEN,

@@ -215,6 +215,14 @@ def test_timing_has_the_names_and_defaults_of_a_coordinator() -> None:
             HEAD + SWITCH + '[expect]\nlaggards = ["ap-northeast-1/3"]\n',
             "expect.laggards names ap-northeast-1/3, which is no agent; there are us-east-1/1",
         ),
+        (
+            HEAD + '[core]\nat_s = 200.0\nnode = ["*"]\n',
+            "core.at_s is after the run's end: duration_s is 120",
+        ),
+        (
+            HEAD + '[core]\nat_s = 20.0\nnode = ["operator us-east-1"]\n',
+            "core.node touches nothing: operator us-east-1 is none of agent, coordinator, etcd",
+        ),
         (HEAD + '[expect]\noutcome = "live"\n', "expect.outcome is expected of a switch"),
     ],
 )

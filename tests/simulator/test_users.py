@@ -6,11 +6,11 @@ from functools import partial
 
 from attrs import evolve
 
+from simulator.explore.bootstrap import CHECKOUT, table
 from simulator.randomness import Randomness
 from simulator.results import Requests
 from simulator.users import Sample, UserKnobs, Users
 from simulator.virtual_time import Agenda
-from tests.protocol.explore.bootstrap import CHECKOUT, table
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.identifiers import AgentId, Epoch, Region, ServiceName
 from turnout.protocol.records import Active

@@ -4,7 +4,7 @@
 
 - :class:`Picture`, for S1-S7: how everything stands at one moment, *ghosts* included: the greatest
   promise ever made, every table a proxy ever served, every write with the leader key as it stood.
-  Fed by the exhaustive exploration (``tests/protocol/explore``) in every world that it reaches, and
+  Fed by the exhaustive exploration (``simulator/explore``) in every world that it reaches, and
   by the random histories (``tests/protocol/histories.py``) after every step.
 - :class:`Course`, for S8-S11 and L1-L3: what happened when, on one true clock, and what was done
   to the nodes that must change nothing. Fed by the random histories

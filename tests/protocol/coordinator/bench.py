@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from attrs import evolve
 
-from tests.protocol.explore.bootstrap import CHECKOUT, empty_domain, table
-from tests.protocol.fake_store import FakeStore
-from tests.protocol.nodes import TIMING, ReplicaHost, agent_key
+from simulator.explore.bootstrap import CHECKOUT, empty_domain, table
+from simulator.explore.nodes import TIMING, ReplicaHost, agent_key
+from simulator.explore.store import FakeStore
 from turnout.protocol import keys
 from turnout.protocol.clock import ClockNs, Instant, MonotonicNs
 from turnout.protocol.codec import decode

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
+from simulator.explore.nodes import DOMAIN, agent_key
+from simulator.signers import CheapSigner, CheapVerifier
 from tests.protocol.coordinator.bench import (
     Bench,
     next_leader,
@@ -15,8 +17,6 @@ from tests.protocol.coordinator.bench import (
     switched,
     told,
 )
-from tests.protocol.nodes import DOMAIN, agent_key
-from tests.protocol.signers import CheapSigner, CheapVerifier
 from turnout.protocol.clock import SECOND
 from turnout.protocol.coordinator_state import Role
 from turnout.protocol.events import FromAgent

@@ -7,6 +7,7 @@ import random
 import pytest
 from attrs import evolve
 
+from simulator.explore.bootstrap import CHECKOUT, table
 from tests.protocol.coordinator.bench import (
     AGENTS,
     FIRST,
@@ -19,7 +20,6 @@ from tests.protocol.coordinator.bench import (
     switch,
     switched,
 )
-from tests.protocol.explore.bootstrap import CHECKOUT, table
 from turnout.protocol.coordinator_state import CoordinatorState
 from turnout.protocol.effects import Accepted, Refused
 from turnout.protocol.events import AgentGone, ExcludeRequested

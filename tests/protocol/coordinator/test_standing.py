@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from simulator.explore.nodes import agent_key
 from tests.protocol.coordinator.bench import (
     Bench,
     enrolled,
@@ -18,7 +19,6 @@ from tests.protocol.coordinator.bench import (
     switched,
     told,
 )
-from tests.protocol.nodes import agent_key
 from turnout.protocol import keys
 from turnout.protocol.clock import SECOND
 from turnout.protocol.effects import Done, Refused, Reply

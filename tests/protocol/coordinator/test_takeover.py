@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from simulator.signers import CheapSigner
 from tests.protocol.coordinator.bench import (
     AGENTS,
     Bench,
@@ -17,7 +18,6 @@ from tests.protocol.coordinator.bench import (
     switched,
     told,
 )
-from tests.protocol.signers import CheapSigner
 from turnout.protocol import keys
 from turnout.protocol.clock import SECOND
 from turnout.protocol.codec import canonical_bytes, decode

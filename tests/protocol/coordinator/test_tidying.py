@@ -6,6 +6,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.explore.bootstrap import CHECKOUT, table
 from tests.protocol.coordinator.bench import (
     AGENTS,
     FIRST,
@@ -21,7 +22,6 @@ from tests.protocol.coordinator.bench import (
     switch,
     switched,
 )
-from tests.protocol.explore.bootstrap import CHECKOUT, table
 from turnout.protocol import keys
 from turnout.protocol.clock import SECOND
 from turnout.protocol.codec import decode

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from attrs import evolve
 
-from tests.protocol.signers import CheapSigner, CheapVerifier
+from simulator.signers import CheapSigner, CheapVerifier
 from turnout.protocol.clock import MS, SECOND, ClockNs, Instant, MonotonicNs
 from turnout.protocol.effects import (
     Activate,

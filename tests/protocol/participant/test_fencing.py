@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
+from simulator.signers import CheapSigner
 from tests.protocol.participant.bench import (
     ABORT7,
     BLUE,
@@ -25,7 +26,6 @@ from tests.protocol.participant.bench import (
     sync,
     votes,
 )
-from tests.protocol.signers import CheapSigner
 from turnout.protocol.effects import Persist
 from turnout.protocol.events import Booted, FromLeader
 from turnout.protocol.identifiers import Epoch

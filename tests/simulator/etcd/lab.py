@@ -52,6 +52,7 @@ class Lab:
         seed: int = 1,
         round_trip_ns: int = 2 * MS,
         knobs: EtcdKnobs | None = None,
+        judge: Callable[[Committed], None] | None = None,
     ) -> None:
         self.agenda = Agenda()
         self.randomness = Randomness(seed)
@@ -66,7 +67,7 @@ class Lab:
             self.network,
             self.servers,
             knobs or EtcdKnobs(),
-            self.committed.append,
+            judge or self.committed.append,
         )
         self.hosts = [self.process(f"coordinator {regions[n]}", regions[n]) for n in range(clients)]
         self.clients = [self.client(host) for host in self.hosts]
@@ -102,6 +103,10 @@ class Lab:
         assert leader is not None
         return leader
 
+    def is_empty(self) -> bool:
+        """Whether no key is committed."""
+        return not self.cluster.items()
+
     @property
     def followers(self) -> list[Process]:
         """The members that do not lead."""
@@ -113,10 +118,8 @@ class Lab:
 
     # --- questions ------------------------------------------------------------------------------
 
-    def answer(self, ask: Callable[[Callable[[Answer], None]], None]) -> Answer:
-        """Ask, and wait for the answer."""
-        answers: list[Answer] = []
-        ask(answers.append)
+    def _answer(self, answers: list[Answer]) -> Answer:
+        """Wait for the answer that comes in here."""
         self.run_until(lambda: answers)
         return answers[0]
 
@@ -125,7 +128,9 @@ class Lab:
     ) -> Result | LeaseGone:
         transaction = Transaction(name="test", guards=guards, writes=writes)
         asker = self.clients[client]
-        return self.answer(lambda then: asker.transact(transaction, then, lease=lease))
+        answers: list[Result | LeaseGone] = []
+        asker.transact(transaction, answers.append, lease=lease)
+        return self._answer(answers)
 
     def write(
         self, *writes: Write, guards: tuple[Guard, ...] = (), lease: int = 0, client: int = 0
@@ -143,21 +148,29 @@ class Lab:
 
     def try_read(self, *ranges: Range, revision: int = 0, client: int = 0) -> Snapshot | None:
         asker = self.clients[client]
-        return self.answer(lambda then: asker.read(ranges, revision, then))
+        answers: list[Snapshot | None] = []
+        asker.read(ranges, revision, answers.append)
+        return self._answer(answers)
 
     def values(self, client: int = 0) -> dict[str, bytes]:
         return {item.key: item.value for item in self.read(EVERYTHING, client=client).items}
 
     def grant(self, ttl_s: int) -> int:
-        lease = self.answer(lambda then: self.clients[0].grant(ttl_s, then))
+        answers: list[int | None] = []
+        self.clients[0].grant(ttl_s, answers.append)
+        lease = self._answer(answers)
         assert lease is not None
         return lease
 
     def keep_alive(self, lease: int) -> bool | None:
-        return self.answer(lambda then: self.clients[0].keep_alive(lease, then))
+        answers: list[bool | None] = []
+        self.clients[0].keep_alive(lease, answers.append)
+        return self._answer(answers)
 
     def revoke(self, lease: int) -> bool:
-        return self.answer(lambda then: self.clients[0].revoke(lease, then))
+        answers: list[bool] = []
+        self.clients[0].revoke(lease, answers.append)
+        return self._answer(answers)
 
     def follow(self, key: str, from_revision: int, client: int = 0) -> Following:
         """Watch a key, and keep what is told."""

@@ -24,12 +24,18 @@ class JoiningTransport(httpx.AsyncHTTPTransport):
     def __init__(self, ssl_context: ssl.SSLContext) -> None:
         """The one context serves all connections: to make one costs 36 ms."""
         super().__init__(verify=ssl_context, trust_env=False)
+        self._backend = _Backend(httpcore.TrioBackend())
         # httpx has no argument for it; a test tells when another version takes no notice.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context,
             keepalive_expiry=KEPT_S,
-            network_backend=_Backend(httpcore.TrioBackend()),
+            network_backend=self._backend,
         )
+
+    @property
+    def dialled(self) -> int:
+        """How many connections were begun so far."""
+        return self._backend.dialled
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
@@ -37,6 +43,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
     def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
         self._backend = backend
+        self.dialled = 0
 
     async def connect_tcp(
         self,
@@ -46,6 +53,7 @@ class _Backend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
+        self.dialled += 1
         return _Stream(
             await self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from tests.protocol.signers import CheapSigner, CheapVerifier
+from simulator.signers import CheapSigner, CheapVerifier
 from turnout.protocol import journal
 from turnout.protocol.clock import ZERO, Instant, MonotonicNs
 from turnout.protocol.coordinator import Coordinator

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from attrs import evolve
 
+from simulator.patches import Patches
 from turnout.protocol import landing, releasing, standing, switching, takeover
 from turnout.protocol.coordinator_state import Fleet
 
@@ -20,7 +20,7 @@ _SPEAKERS = (switching, landing, releasing, standing, takeover)
 
 
 @contextmanager
-def without_texts() -> Iterator[pytest.MonkeyPatch]:
+def without_texts() -> Iterator[Patches]:
     """Run with empty texts; more may be patched on what is handed out."""
     history_entry, decide_now, abort = (
         switching.history_entry,
@@ -44,7 +44,7 @@ def without_texts() -> Iterator[pytest.MonkeyPatch]:
         named = tuple(evolve(laggard, reason="") for laggard in outcome.laggards)
         return evolve(outcome, elapsed_ns=None, skew_ns=None, bound_ns=0, laggards=named)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with Patches() as patch:
         for module in _SPEAKERS:
             patch.setattr(module, "history_entry", quiet_entry)
         patch.setattr(switching, "decide_now", quiet_decision)

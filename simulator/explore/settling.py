@@ -17,16 +17,16 @@ Each reduction and why it is sound:
 
 from __future__ import annotations
 
-from tests.protocol.explore.parcels import LEADER, Fact
-from tests.protocol.explore.plain import (
+from simulator.explore.parcels import LEADER, Fact
+from simulator.explore.plain import (
     is_dead_order,
     is_dead_report,
     named_by,
     plain_node,
     plain_store,
 )
-from tests.protocol.explore.world import Call, Input, Interned, Space, World
-from tests.protocol.fake_store import FakeStore, holds
+from simulator.explore.store import FakeStore, holds
+from simulator.explore.world import Call, Input, Interned, Space, World
 from turnout.protocol import keys
 from turnout.protocol.coordinator_state import CoordinatorState, Role
 from turnout.protocol.invariants import Ruling

@@ -97,11 +97,12 @@ class FakeStore:
             if at == revision:
                 past = past.put(revision, items)
         after = evolve(self, revision=revision, items=items, past=past)
-        return after._remember(transaction, term, disks), Won(revision=revision)
+        return after.remembering(transaction, term, disks), Won(revision=revision)
 
-    def _remember(
+    def remembering(
         self, transaction: Transaction, term: Term, disks: Mapping[AgentId, AgentRecord] | None
     ) -> FakeStore:
+        """The same store with what the checker must know of a transaction that it took."""
         leader = self.items.get(keys.LEADER)
         leader_term = Term(leader.create_revision) if leader else None
         rulings, foreign = self.rulings, self.foreign

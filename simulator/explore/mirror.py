@@ -1,4 +1,4 @@
-"""Worlds that differ only in which agent is which are one: the lesser of a world and its mirror image.
+"""Worlds that differ only in which agent is which are one: the least of a world and its mirror images.
 
 The agents of a small world are alike but for their names, regions and keys; so whatever one world
 can do, its image can do with the names exchanged, and the invariants judge both alike. An image is
@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import combinations, permutations
 from typing import Any, TypeVar
 
 import attrs
 
-from tests.protocol.explore.parcels import Parcel
-from tests.protocol.explore.world import Interned, Space, World
-from tests.protocol.nodes import agent_key
+from simulator.explore.nodes import agent_key
+from simulator.explore.parcels import Parcel
+from simulator.explore.world import Interned, Space, World
 from turnout.protocol.codec import canonical_json
+from turnout.protocol.events import QueuedRequest
 from turnout.protocol.frozenmap import FrozenMap
-from turnout.protocol.identifiers import AgentId
 from turnout.protocol.messages import Report, Vote
 from turnout.protocol.records import SignedTable, digest_of_ids
 from turnout.protocol.signing import signed
@@ -31,15 +32,13 @@ _ORDERED_BY = ("agent", "region")
 
 
 class Mirror:
-    """Exchanges the two agents of a space; where there is one, an image is the thing itself."""
+    """Exchanges the agents of a space: agent ``i`` takes the place of agent ``places[i]``."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, places: tuple[int, ...]) -> None:
         self.space = space
-        self.is_blind = len(space.agents) != 2
-        self._names: dict[str, str] = {}
-        if not self.is_blind:
-            one, two = (_names_of(host.agent, host.region) for host in space.agents)
-            self._names = dict(zip(one + two, two + one, strict=True))
+        self._places = places
+        self._sources = tuple(places.index(place) for place in range(len(places)))
+        self._names = _exchanged(space, places)
         self._known: dict[tuple[int, int], int] = {}
         self._chunks: dict[tuple[int, int], int] = {}
 
@@ -69,7 +68,7 @@ class Mirror:
 
     def agents(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
         """The images of agents' nodes, each in the other's place."""
-        return tuple(self._of(self.space.nodes, number) for number in reversed(numbers))
+        return tuple(self._of(self.space.nodes, numbers[source]) for source in self._sources)
 
     def calls(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
         """The images of calls."""
@@ -95,7 +94,7 @@ class Mirror:
         for bit in range(_CHUNK):
             if piece >> bit & 1:
                 parcel = parcels[place + bit]
-                to = 1 - parcel.to if parcel.to >= 0 else parcel.to
+                to = self._places[parcel.to] if parcel.to >= 0 else parcel.to
                 image |= 1 << parcels(Parcel(to, self.reflect(parcel.message)))
         return image
 
@@ -151,13 +150,33 @@ class Mirror:
         return plain
 
 
-def _names_of(agent: AgentId, region: str) -> tuple[str, ...]:
-    return agent, region, agent_key(agent).public_key, digest_of_ids((agent,))
+def mirrors(space: Space) -> tuple[Mirror, ...]:
+    """Every way to exchange the agents of a space, but to leave all as it is."""
+    places = range(len(space.agents))
+    return tuple(Mirror(space, way) for way in permutations(places) if way != tuple(places))
+
+
+def _exchanged(space: Space, places: tuple[int, ...]) -> dict[str, str]:
+    """Every name that belongs to agents, with the name that takes its place."""
+    names = dict[str, str]()
+    for source, place in enumerate(places):
+        one, other = space.agents[source], space.agents[place]
+        names[one.agent], names[one.region] = other.agent, other.region
+        names[agent_key(one.agent).public_key] = agent_key(other.agent).public_key
+    for size in range(1, len(places)):
+        for some in combinations(range(len(places)), size):
+            here = tuple(space.agents[i].agent for i in some)
+            there = tuple(sorted(space.agents[places[i]].agent for i in some))
+            names[digest_of_ids(here)] = digest_of_ids(there)
+    return names
 
 
 def _ordered_as(before: Iterable[Any], after: list[Any]) -> list[Any]:
-    """A list in the order of its names, if it was so before."""
-    names = [_name(item) for item in before]
+    """A list in the order of its names, if it was so before; what waits its turn keeps it."""
+    items = list(before)
+    if any(isinstance(item, QueuedRequest) for item in items):
+        return after
+    names = [_name(item) for item in items]
     if None in names or names != sorted(names):
         return after
     return sorted(after, key=_name)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 from attrs import evolve, frozen
 
-from tests.protocol.explore.bootstrap import apply
-from tests.protocol.explore.world import Budget
-from tests.protocol.explore.worlds import SWITCH, SmallWorld
-from tests.protocol.nodes import DOMAIN, AgentHost
+from simulator.explore.nodes import DOMAIN, AgentHost
+from simulator.explore.world import Budget
+from simulator.explore.worlds import ONE_SWITCH, SmallWorld, requests
+from simulator.patches import Patches
 from turnout.protocol import (
     coordinator,
     fencing,
@@ -41,22 +40,21 @@ from turnout.protocol.transactions import Result, Unknown
 from turnout.protocol.transitions import TransitionTable
 from turnout.protocol.writes import Reign
 
-Patch = pytest.MonkeyPatch
 Outcome = tuple[ParticipantState, tuple[AgentEffect, ...]]
 
-ONE_SWITCH = SmallWorld(name="switch", budget=Budget(requests=(SWITCH,)))
+SWITCH = SmallWorld(name="switch", budget=Budget(requests=ONE_SWITCH))
 TAKEOVER = SmallWorld(
-    name="takeover", replicas=2, budget=Budget(requests=(SWITCH,), elections=(1,))
+    name="takeover", replicas=2, budget=Budget(requests=ONE_SWITCH, elections=(1,))
 )
 DEATH = SmallWorld(
     name="takeover and death",
     replicas=2,
-    budget=Budget(requests=(SWITCH,), elections=(1,), agent_crashes=1),
+    budget=Budget(requests=ONE_SWITCH, elections=(1,), agent_crashes=1),
 )
-LOST_REPLY = SmallWorld(name="lost reply", budget=Budget(requests=(SWITCH,), lost_replies=1))
+LOST_REPLY = SmallWorld(name="lost reply", budget=Budget(requests=ONE_SWITCH, lost_replies=1))
 TWO_APPLIES = SmallWorld(
     name="two applies",
-    budget=Budget(requests=(apply(81, "second"), apply(82, "third")), refusals=1),
+    budget=Budget(requests=requests("apply", "apply"), refusals=1),
 )
 EXCLUDED = SmallWorld(
     name="one region excluded",
@@ -65,7 +63,7 @@ EXCLUDED = SmallWorld(
             ExcludeRequested(
                 ticket=9, region=Region("region-1"), actor="test", reason="its backends are broken"
             ),
-            SWITCH,
+            *ONE_SWITCH,
         )
     ),
 )
@@ -76,12 +74,12 @@ class Canary:
     """A mistake: how to make it, the invariant that catches it, and where it shows."""
 
     name: str
-    breaks: Callable[[Patch], None]
+    breaks: Callable[[Patches], None]
     number: str
     world: SmallWorld
 
 
-def _wrap_agent(patch: Patch, change: Callable[[ParticipantState, Outcome], Outcome]) -> None:
+def _wrap_agent(patch: Patches, change: Callable[[ParticipantState, Outcome], Outcome]) -> None:
     whole = Participant.step
 
     def step(self, state, event, now):  # type: ignore[no-untyped-def]
@@ -90,7 +88,7 @@ def _wrap_agent(patch: Patch, change: Callable[[ParticipantState, Outcome], Outc
     patch.setattr(Participant, "step", step)
 
 
-def vote_before_fsync(patch: Patch) -> None:
+def vote_before_fsync(patch: Patches) -> None:
     """The vote leaves, then the promise is written."""
 
     def change(_: ParticipantState, outcome: Outcome) -> Outcome:
@@ -100,7 +98,7 @@ def vote_before_fsync(patch: Patch) -> None:
     _wrap_agent(patch, change)
 
 
-def _doubt_ends(patch: Patch, verdict: Verdict) -> None:
+def _doubt_ends(patch: Patches, verdict: Verdict) -> None:
     """An agent in doubt waits for a while and then decides for itself."""
     whole = Participant.step
 
@@ -131,17 +129,17 @@ def _doubt_ends(patch: Patch, verdict: Verdict) -> None:
     patch.setattr(Participant, "step", step)
 
 
-def doubt_times_out_into_commit(patch: Patch) -> None:
+def doubt_times_out_into_commit(patch: Patches) -> None:
     """In doubt for too long: it takes its own yes for a decision."""
     _doubt_ends(patch, Verdict.COMMIT)
 
 
-def doubt_times_out_into_abort(patch: Patch) -> None:
+def doubt_times_out_into_abort(patch: Patches) -> None:
     """In doubt for too long: it takes silence for an abort."""
     _doubt_ends(patch, Verdict.ABORT)
 
 
-def announced_before_the_reply(patch: Patch) -> None:
+def announced_before_the_reply(patch: Patches) -> None:
     """The leader tells the decision while the store is still being asked."""
     whole = switching.decide_now
 
@@ -153,7 +151,7 @@ def announced_before_the_reply(patch: Patch) -> None:
     patch.setattr(switching, "decide_now", decide_now)
 
 
-def flips_to_an_equal_epoch(patch: Patch) -> None:
+def flips_to_an_equal_epoch(patch: Patches) -> None:
     """``>=`` at the flip; the used-up staging slot and the table of legal phases mask it."""
     patch.setattr(TransitionTable, "check", lambda self, source, cause, target: None)
 
@@ -167,7 +165,7 @@ def flips_to_an_equal_epoch(patch: Patch) -> None:
     patch.setattr(serving, "_flip", flip)
 
 
-def excluded_agent_counted(patch: Patch) -> None:
+def excluded_agent_counted(patch: Patches) -> None:
     """Everybody is asked, whoever votes is let in, and votes are counted, not called by name."""
 
     def silent(attempt: Attempt) -> tuple[AgentId, ...]:
@@ -189,18 +187,18 @@ def _admit_anybody(vote: Vote, state: CoordinatorState, entry: AgentEntry) -> ob
     return None if named else gate.Suspicion.NOT_ASKED
 
 
-def old_term_prepares_count(patch: Patch) -> None:
+def old_term_prepares_count(patch: Patches) -> None:
     """A late prepare of a deposed leader is voted on."""
     patch.setattr(fencing, "_term_fault", lambda message, record: "")
 
 
-def no_term_guard(patch: Patch) -> None:
+def no_term_guard(patch: Patches) -> None:
     """A leader's writes are not guarded by the leader key."""
     whole = vars(Reign)["guards"].fget
     patch.setattr(Reign, "guards", property(lambda reign: whole(reign)[1:]))
 
 
-def flip_before_the_journal(patch: Patch) -> None:
+def flip_before_the_journal(patch: Patches) -> None:
     """A commit is acted upon from memory; only the flip is journalled."""
 
     def change(_: ParticipantState, outcome: Outcome) -> Outcome:
@@ -217,14 +215,14 @@ def _is_pending_commit(effect: AgentEffect) -> bool:
     return effect.record.committed_epoch > effect.record.active.epoch
 
 
-def no_base_check(patch: Patch) -> None:
+def no_base_check(patch: Patches) -> None:
     """An agent votes for a table whatever it serves, and nobody is ever marked stale."""
     patch.setattr(voting, "_base_fault", lambda state, message: None)
     patch.setattr(landing, "_behind", lambda turn, following: ())
     patch.setattr(landing, "_missing", lambda turn, following: ())
 
 
-def promise_forgotten(patch: Patch) -> None:
+def promise_forgotten(patch: Patches) -> None:
     """A restarted agent knows of no promise and no yes."""
     step = AgentHost.step
 
@@ -237,7 +235,7 @@ def promise_forgotten(patch: Patch) -> None:
     patch.setattr(AgentHost, "step", forgetful)
 
 
-def lost_reply_taken_for_abort(patch: Patch) -> None:
+def lost_reply_taken_for_abort(patch: Patches) -> None:
     """No reply to the commit: the leader says that it was aborted."""
 
     def settle(turn: Turn, operation: Operation, result: Result) -> object:
@@ -252,26 +250,26 @@ def lost_reply_taken_for_abort(patch: Patch) -> None:
 
 
 CANARIES = (
-    Canary(name="vote before fsync", breaks=vote_before_fsync, number="S3", world=ONE_SWITCH),
+    Canary(name="vote before fsync", breaks=vote_before_fsync, number="S3", world=SWITCH),
     Canary(
         name="in-doubt times out into commit",
         breaks=doubt_times_out_into_commit,
         number="S1",
-        world=ONE_SWITCH,
+        world=SWITCH,
     ),
     Canary(
         name="in-doubt times out into abort",
         breaks=doubt_times_out_into_abort,
         number="S3",
-        world=ONE_SWITCH,
+        world=SWITCH,
     ),
     Canary(
         name="decision announced before the store's reply",
         breaks=announced_before_the_reply,
         number="S2",
-        world=ONE_SWITCH,
+        world=SWITCH,
     ),
-    Canary(name="epoch >=", breaks=flips_to_an_equal_epoch, number="S5", world=ONE_SWITCH),
+    Canary(name="epoch >=", breaks=flips_to_an_equal_epoch, number="S5", world=SWITCH),
     Canary(
         name="excluded agent counted", breaks=excluded_agent_counted, number="S3", world=EXCLUDED
     ),
@@ -286,7 +284,7 @@ CANARIES = (
         name="flip before the journalled commit",
         breaks=flip_before_the_journal,
         number="S1",
-        world=ONE_SWITCH,
+        world=SWITCH,
     ),
     Canary(name="no base check", breaks=no_base_check, number="S7", world=TWO_APPLIES),
     Canary(name="promise forgotten at restart", breaks=promise_forgotten, number="S4", world=DEATH),

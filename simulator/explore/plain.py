@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from tests.protocol.fake_store import FakeStore, Items
-from tests.protocol.nodes import AgentNode, far
+from simulator.explore.nodes import AgentNode, far
+from simulator.explore.store import FakeStore, Items
 from turnout.protocol import keys
 from turnout.protocol.activation import ClockEstimate
 from turnout.protocol.clock import ClockNs
@@ -53,6 +53,7 @@ def plain_replica(state: CoordinatorState) -> CoordinatorState:
     - of a report, what no rule reads once it was heard; of its head, all but the commit's name;
     - decisions looked up: they never change, and a read is answered in the step that asks;
     - idempotency keys: in these worlds none is used twice;
+    - what whoever asked for a change of the fleet is answered;
     - when an agent flipped and was live: figures of the outcome, which ``quiet`` leaves out;
     - what a decision or an outcome was computed from, once that is on its way: it is computed once.
       (Whom it takes for silent it asks once more, with a message that is in the network already.)
@@ -63,9 +64,11 @@ def plain_replica(state: CoordinatorState) -> CoordinatorState:
         for epoch, entry in state.following.items()
         if entry.outcome is None
     }
+    change = state.fleet_change
     return evolve(
         state,
         timers=far(timers),
+        fleet_change=None if change is None else evolve(change, text=""),
         attempt=_plain_attempt(state.attempt),
         following=FrozenMap(following),
         reports=FrozenMap({a: _plain_report(r, state) for a, r in state.reports.items()}),

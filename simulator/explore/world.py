@@ -21,10 +21,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from attrs import evolve, frozen
 
-from tests.protocol.explore.parcels import NOWHERE, Parcel, facts_of
-from tests.protocol.explore.plain import plain_agent, plain_replica
-from tests.protocol.fake_store import FakeStore
-from tests.protocol.nodes import WAKE, AgentHost, AgentNode, ReplicaHost, only_due
+from simulator.explore.nodes import WAKE, AgentHost, AgentNode, ReplicaHost, only_due
+from simulator.explore.parcels import NOWHERE, Parcel, facts_of
+from simulator.explore.plain import plain_agent, plain_replica
+from simulator.explore.store import FakeStore
 from turnout.protocol import keys
 from turnout.protocol.clock import ZERO
 from turnout.protocol.coordinator_state import CoordinatorState, Role
@@ -60,6 +60,7 @@ class Interned(Generic[T]):
         self.values: list[T] = []
 
     def __call__(self, value: T) -> int:
+        """The value's number."""
         number = self._number.get(value)
         if number is None:
             number = self._number[value] = len(self.values)
@@ -91,7 +92,17 @@ class Call:
 
 @frozen
 class Budget:
-    """What may still go wrong, or be asked."""
+    """What may still go wrong, or be asked.
+
+    Attributes:
+        requests: what is asked of whoever takes itself for the leader, in this order.
+        elections: the replicas that win the leader key, in this order.
+        agent_crashes: agents that die, between any two steps, and start again.
+        proxy_restarts: proxies that die with their agent: what was staged is gone.
+        lost_replies: the store's answers that are lost, or come late.
+        refusals: operations that a proxy refuses.
+        standing_changes: regions that are excluded, or included again, at any moment.
+    """
 
     requests: tuple[CoordinatorEvent, ...] = ()
     elections: tuple[int, ...] = ()
@@ -99,6 +110,7 @@ class Budget:
     proxy_restarts: int = 0
     lost_replies: int = 0
     refusals: int = 0
+    standing_changes: int = 0
 
 
 class Input(NamedTuple):

@@ -6,12 +6,15 @@ by the same steps as later, taken one after another. Then the network is emptied
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from attrs import evolve
 
-from tests.protocol.explore.steps import Steps
-from tests.protocol.explore.world import Budget, Space, World
-from tests.protocol.fake_store import FakeStore
-from tests.protocol.nodes import DOMAIN, AgentHost, AgentNode, ReplicaHost, agent_key, far
+from simulator.explore.nodes import DOMAIN, AgentHost, AgentNode, ReplicaHost, agent_key, far
+from simulator.explore.steps import Step, StepKind, Steps
+from simulator.explore.store import FakeStore
+from simulator.explore.world import Budget, Space, World
 from turnout.protocol import keys
 from turnout.protocol.codec import canonical_bytes
 from turnout.protocol.coordinator_state import CoordinatorState
@@ -110,7 +113,9 @@ def in_good_order(space: Space) -> World:
         (),
         space.budgets(Budget(elections=(0,))),
     )
-    world = at_rest(space, _take(space, world, "elect"))
+    elected = _first(space, world, lambda step: step.kind is StepKind.REPLICA_IS_ELECTED)
+    assert elected is not None
+    world = at_rest(space, elected)
     for host in space.agents:
         agent = host.agent
         event = EnrolRequested(
@@ -126,10 +131,6 @@ def in_good_order(space: Space) -> World:
     return at_rest(space, space.replica_step(world, 0, first))
 
 
-def _take(space: Space, world: World, prefix: str) -> World:
-    return next(w for name, w in Steps(space)(world) if name.startswith(prefix))
-
-
 def at_rest(space: Space, world: World, *, limit: int = 5000) -> World:
     """Deliver every parcel once, carry out and answer everything, until there is nothing left.
 
@@ -138,14 +139,11 @@ def at_rest(space: Space, world: World, *, limit: int = 5000) -> World:
     delivered = 0
     for _ in range(limit):
         fresh = world[3] & ~delivered
+        number = (fresh & -fresh).bit_length() - 1
         if fresh:
-            number = (fresh & -fresh).bit_length() - 1
             delivered |= 1 << number
-            prefixes: tuple[str, ...] = (f"deliver {number} ", f"message {number} ")
-        else:
-            prefixes = ("store ", "answer ", "finish ")
         calm = (*world[:5], space.budgets(Budget()))
-        after = _first(space, calm, prefixes)
+        after = _first(space, calm, partial(_is_calm, parcel=number if fresh else None))
         if after is not None:
             world = (*after[:5], world[5])
         elif not fresh:
@@ -153,5 +151,13 @@ def at_rest(space: Space, world: World, *, limit: int = 5000) -> World:
     raise AssertionError("the world does not come to rest")
 
 
-def _first(space: Space, world: World, prefixes: tuple[str, ...]) -> World | None:
-    return next((w for name, w in Steps(space)(world) if name.startswith(prefixes)), None)
+def _is_calm(step: Step, parcel: int | None) -> bool:
+    """Whether a step delivers this parcel or, where there is none, ends something under way."""
+    if parcel is None:
+        return step.kind in (StepKind.STORE_ANSWERS, StepKind.AGENT_FINISHES) and not step.cut
+    heard = step.kind in (StepKind.AGENT_HEARS, StepKind.REPLICA_HEARS)
+    return heard and step.number == parcel and not step.cut
+
+
+def _first(space: Space, world: World, is_wanted: Callable[[Step], bool]) -> World | None:
+    return next((after for step, after in Steps(space)(world) if is_wanted(step)), None)
