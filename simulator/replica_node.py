@@ -66,6 +66,9 @@ from turnout.protocol.transactions import KeyValue, Range, Result, Snapshot
 WATCH_PAUSE_NS = SECOND // 2
 """Before the store is asked again to be watched (``coordinator/candidate.py``)."""
 
+STORE_WENT_BACK = "store-went-back"
+"""The problem that a halted leader answers with (``coordinator/api/leading.py``)."""
+
 DESK_NS = 9 * SECOND
 """So long an operator's request waits for the machine's answer (``coordinator/desk.py``)."""
 
@@ -147,8 +150,10 @@ class ReplicaNode:
 
     # ---------------------------------------------------------------- operators come in
 
-    def ask(self, make: Callable[[int], CoordinatorEvent], replied: Replied) -> Answer:
+    def ask(self, make: Callable[[int], CoordinatorEvent], replied: Replied) -> Answer | Refused:
         """Tell the machine what an operator wants; answered later, unless somebody else leads."""
+        if self.state.role is Role.HALTED:
+            return Refused(code=STORE_WENT_BACK, text=self.state.trouble)
         if not self.leads:
             return self.elsewhere()
         self._tickets += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from simulator.judging.chronicle import Chronicle, Switch
 from simulator.judging.cores import core_of, named_core
 from simulator.judging.course import Core, course_of, live_ns
@@ -62,9 +64,15 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
 
 
 def _core(simulation: Simulation, agents: list[AgentId]) -> Core | None:
-    section = simulation.scenario.core
-    if simulation.judge.went_back:
+    """Who can be held to liveness; after a restore nobody, until the domain is founded anew."""
+    core, judge = _working(simulation, agents), simulation.judge
+    if core is None or judge.witness.doubts:
         return None
+    return evolve(core, healed_ns=max(core.healed_ns, judge.founded_ns))
+
+
+def _working(simulation: Simulation, agents: list[AgentId]) -> Core | None:
+    section = simulation.scenario.core
     if section is None:
         return core_of(simulation.nodes, simulation.injector.befell, agents)
     if simulation.agenda.now_ns < section.at_ns:
