@@ -90,6 +90,7 @@ class AgentNode:
         self._link = AgentLink(self, world.network, world.door, self.signer, world.timing)
         self._chance = world.randomness.stream(f"session of {process.name}")
         self._urls = world.urls(process)
+        disk.on_lost = lambda: self._end("its journal has lost what was synced to it")
         process.on_death.append(self._die)
         process.on_start.append(self.boot)
 
@@ -108,9 +109,7 @@ class AgentNode:
         try:
             opened = self.disk.open()
         except DiskError as error:
-            self._world.observer.noted(self.process, f"does not start: {error}")
-            self.process.kill()
-            self._world.agenda.after(RESTART_NS, self.process.start)
+            self._end(f"does not start: {error}")
             return
         if opened.finding:
             self._world.observer.noted(self.process, opened.finding)
@@ -127,6 +126,12 @@ class AgentNode:
                 now=self.process.now(),
             )
         )
+
+    def _end(self, reason: str) -> None:
+        """It ends by itself, and its supervisor starts it again."""
+        self._world.observer.noted(self.process, reason)
+        self.process.kill()
+        self._world.agenda.after(RESTART_NS, self.process.start)
 
     def _die(self) -> None:
         self._host.end()

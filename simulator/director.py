@@ -9,10 +9,12 @@ from attrs import define
 
 from simulator import operations as doing
 from simulator.domain import FIRST, Domain
+from simulator.fault_kinds import Fault, FaultKind, RestartFault
+from simulator.founder import Founder
 from simulator.moving import Moments, Whereabouts
 from simulator.operations import Do, Operation
 from simulator.operators import Operators, Wish
-from simulator.process import NodeName, Process
+from simulator.process import NodeName
 from simulator.replica_node import ReplicaNode
 from simulator.virtual_time import Agenda
 from turnout.protocol.clock import SECOND
@@ -28,7 +30,6 @@ from turnout.protocol.identifiers import AgentId, Epoch
 from turnout.protocol.records import Kind, Mode, Request
 
 ACTOR = "operator"
-RESTART_NS = SECOND // 5
 REPEAT_NS = SECOND
 """Between one request and the same one again."""
 
@@ -44,7 +45,8 @@ class Stage:
     operators: Operators
     moments: Moments
     whereabouts: Whereabouts
-    processes: Mapping[NodeName, Process]
+    founder: Founder
+    hurts: Callable[[Fault], None]
     replicas: Mapping[NodeName, ReplicaNode]
     newest: Callable[[], Epoch]
     """The newest epoch that anybody asked for: what an abort or a rollback by number means."""
@@ -69,6 +71,9 @@ class Director:
         if isinstance(operation, doing.RestartOperation):
             self._restart(operation)
             return
+        if isinstance(operation, doing.RebaseOperation):
+            self._stage.founder.begin()
+            return
         self._numbers += 1
         make = self._event(operation, f"operation-{self._numbers}")
         name = _name(operation)
@@ -90,10 +95,9 @@ class Director:
         return next((self._stage.replicas[n] for n in names if n in self._stage.replicas), None)
 
     def _restart(self, operation: doing.RestartOperation) -> None:
-        for name in self._stage.whereabouts.of(operation.node):
-            process = self._stage.processes[name]
-            process.kill()
-            self._stage.agenda.after(RESTART_NS, process.start)
+        """To whom it befalls it is the same as when a supervisor does it."""
+        at_s = self._stage.agenda.now_ns / SECOND
+        self._stage.hurts(RestartFault(kind=FaultKind.RESTART, at_s=at_s, node=operation.node))
 
     # ---------------------------------------------------------------- what is asked
 

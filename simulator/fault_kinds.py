@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from simulator.moments import Moment, within
 from simulator.population import ETCD_LEADER, EVERYONE, LEADER, Role, Selector
-from turnout.protocol.clock import SECOND
+from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.identifiers import ServiceName
 from turnout.protocol.routing import Colour
 
@@ -109,7 +109,9 @@ class Fault(Moment):
         return " ".join(part for part in (self.kind, whom, *extras, lasts) if part)
 
 
-_SAID_APART = frozenset({"at_s", "when", "after_ms", "switch", "kind", "node", "between", "for_s"})
+_SAID_APART = frozenset(
+    {"at_s", "when", "after_ms", "switch", "kind", "node", "between", "for_s", "down_ms"}
+)
 
 
 def _shown(value: object) -> str:
@@ -163,6 +165,11 @@ class RestartFault(InstantFault):
     """``down_ms``: until the process is there again. A supervisor takes a fraction of a second."""
 
     down_ms: float = field(default=200.0, validator=within(0, _HOUR_MS))
+
+    @property
+    def lasts_ns(self) -> int:
+        """Until it is there again."""
+        return round(self.down_ms * MS)
 
 
 @frozen(kw_only=True)

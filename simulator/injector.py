@@ -18,6 +18,7 @@ from simulator.judging.replays import Replays
 from simulator.moments import Point
 from simulator.moving import Moments, Whereabouts
 from simulator.network import Network
+from simulator.population import EVERYONE
 from simulator.process import NodeName, Process
 from simulator.proxy import Memory
 from simulator.proxy_faults import Step
@@ -86,14 +87,22 @@ class Injector:
     def inject(self, fault: Fault) -> None:
         """Let it begin now; it heals by itself if it lasts only so long."""
         parts = self._parts
-        nodes = parts.whereabouts.of(fault.selectors)
+        nodes = _touched(parts, fault)
         if not self.core.isdisjoint(nodes):
             return
         heal_model = _DEEDS[fault.kind](parts, fault, nodes)
         heal_story = parts.judge.story.hurts(fault.kind, fault.text, self._shown(fault, nodes))
         parts.judge.hurts(fault.kind, nodes)
         place, now_ns = len(self.befell), parts.agenda.now_ns
-        self.befell.append(Befell(fault=fault, nodes=nodes, since_ns=now_ns, until_ns=None))
+        self.befell.append(
+            Befell(
+                fault=fault,
+                nodes=nodes,
+                hurt=_hurt(parts, fault, nodes),
+                since_ns=now_ns,
+                until_ns=None,
+            )
+        )
 
         def heal() -> None:
             if self._heals.pop(place, None) is not None:
@@ -121,7 +130,7 @@ class Injector:
                 heal()
         for name in (*self._parts.replicas, *self._parts.members):
             if name not in self.core:
-                self._parts.processes[name].kill()
+                self._parts.processes[name].condemn()
         for name in core:
             self._parts.processes[name].start()
 
@@ -166,6 +175,33 @@ class Injector:
         leader = self._parts.cluster.leader
         name = leader.name if leader else NodeName("")
         self._parts.moments.reached(Point.DECISION, name, epoch)
+
+
+# --- whom it meets -------------------------------------------------------------------------------
+
+
+def _touched(parts: Parts, fault: Fault) -> tuple[NodeName, ...]:
+    """Whom a fault touches, as things stand."""
+    if isinstance(fault, kinds.EtcdQuorumFault):
+        return _majority(parts)
+    return parts.whereabouts.of(fault.selectors)
+
+
+def _majority(parts: Parts) -> tuple[NodeName, ...]:
+    """A majority of etcd's members, its leader among them."""
+    names = sorted(parts.members)
+    leader = parts.cluster.leader
+    if leader is not None:
+        names.sort(key=lambda name: name != leader.name)
+    return tuple(names[: len(names) // 2 + 1])
+
+
+def _hurt(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> tuple[NodeName, ...]:
+    """Whom it keeps out of a core while it lasts: of a cut between some and everybody, the some."""
+    if not isinstance(fault, kinds.LinkFault):
+        return nodes
+    some = [group for group in fault.between if EVERYONE not in group]
+    return parts.whereabouts.of(some[0]) if len(some) == 1 else nodes
 
 
 _WRITES = {ACCEPT: Point.ACCEPT_WRITE, DECIDE: Point.DECISION_WRITE}
@@ -244,13 +280,6 @@ def _crash(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
     for victim in victims:
         victim.kill()
     return _all([victim.start for victim in victims])
-
-
-def _restart(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
-    assert isinstance(fault, kinds.RestartFault)
-    start = _crash(parts, fault, nodes)
-    parts.agenda.after(round(fault.down_ms * MS), start)
-    return _nothing
 
 
 def _pause(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
@@ -333,15 +362,6 @@ def _disk_replace(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> H
 
 
 # --- etcd ----------------------------------------------------------------------------------------
-
-
-def _etcd_quorum(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
-    """A majority dies, the leader among them."""
-    names = sorted(parts.members)
-    leader = parts.cluster.leader
-    if leader is not None:
-        names.sort(key=lambda name: name != leader.name)
-    return _crash(parts, fault, tuple(names[: len(names) // 2 + 1]))
 
 
 def _etcd_slow_fsync(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
@@ -446,7 +466,7 @@ _DEEDS: Mapping[FaultKind, Callable[[Parts, Fault, tuple[NodeName, ...]], Heal]]
     FaultKind.LOSS: _loss,
     FaultKind.LATENCY: _latency,
     FaultKind.CRASH: _crash,
-    FaultKind.RESTART: _restart,
+    FaultKind.RESTART: _crash,
     FaultKind.PAUSE: _pause,
     FaultKind.CLOCK_STEP: _clock_step,
     FaultKind.CLOCK_DRIFT: _clock_drift,
@@ -460,7 +480,7 @@ _DEEDS: Mapping[FaultKind, Callable[[Parts, Fault, tuple[NodeName, ...]], Heal]]
     FaultKind.ETCD_LEADER_CRASH: _crash,
     FaultKind.ETCD_MEMBER_CRASH: _crash,
     FaultKind.ETCD_MEMBER_PAUSE: _pause,
-    FaultKind.ETCD_QUORUM_LOSS: _etcd_quorum,
+    FaultKind.ETCD_QUORUM_LOSS: _crash,
     FaultKind.ETCD_SLOW_FSYNC: _etcd_slow_fsync,
     FaultKind.ETCD_COMPACT: _etcd_compact,
     FaultKind.ETCD_RESTORE: _etcd_restore,

@@ -49,6 +49,7 @@ class Process:
         self.on_stop: list[Act] = []
         self.on_drift: list[Act] = []
         self._kept: list[Act] = []
+        self._is_condemned = False
         clock.read_wall(agenda.now_ns)
 
     @property
@@ -108,9 +109,14 @@ class Process:
             for act in self.on_death:
                 act()
 
+    def condemn(self) -> None:
+        """It dies for good: whoever starts it starts nothing."""
+        self._is_condemned = True
+        self.kill()
+
     def start(self) -> None:
         """It starts again; one that lives is left alone."""
-        if self.condition is Condition.DEAD:
+        if self.condition is Condition.DEAD and not self._is_condemned:
             self.condition = Condition.RUNNING
             self.life += 1
             self.clock.read_wall(self.agenda.now_ns)

@@ -11,12 +11,10 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from attrs import frozen
-
-from simulator.door import Answer, Challenge, Moved, SendDown, TurnedAway
+from simulator.agent_door import AgentDoor
+from simulator.door import Answer, Moved, TurnedAway
 from simulator.etcd.client import EtcdClient
 from simulator.host import Host
-from simulator.network import Connection
 from simulator.process import Process
 from simulator.signers import CheapVerifier
 from simulator.world import World
@@ -56,35 +54,25 @@ from turnout.protocol.effects import (
 )
 from turnout.protocol.election import Election
 from turnout.protocol.events import (
-    AgentGone,
     CoordinatorEvent,
     Elected,
-    FromAgent,
     ReadDone,
     Transacted,
     Wake,
 )
-from turnout.protocol.gate import Suspicion, admit_from_agent
-from turnout.protocol.identifiers import NO_TERM, AgentId, ReplicaId, Term
-from turnout.protocol.messages import Receipt, Report, Up
-from turnout.protocol.openings import Openings
+from turnout.protocol.identifiers import NO_TERM, ReplicaId, Term
 from turnout.protocol.transactions import KeyValue, Range, Result, Snapshot
 
 WATCH_PAUSE_NS = SECOND // 2
 """Before the store is asked again to be watched (``coordinator/candidate.py``)."""
 
+STORE_WENT_BACK = "store-went-back"
+"""The problem that a halted leader answers with (``coordinator/api/leading.py``)."""
+
 DESK_NS = 9 * SECOND
 """So long an operator's request waits for the machine's answer (``coordinator/desk.py``)."""
 
 Replied = Callable[[Accepted | Refused | Done], None]
-
-
-@frozen(eq=False)
-class _Stream:
-    """An agent's stream."""
-
-    connection: Connection
-    down: SendDown
 
 
 class ReplicaNode:
@@ -108,6 +96,7 @@ class ReplicaNode:
         self._election: Host[Election, ElectionEvent, ElectionEffect] = Host(
             process, _ElectionMachine(), _ElectionHands(self), _ElectionWatcher(self, world)
         )
+        self.door = AgentDoor(self, self._config, world)
         process.on_death.append(self._die)
         process.on_start.append(self.boot)
 
@@ -123,8 +112,7 @@ class ReplicaNode:
 
     def boot(self) -> None:
         """Start: nothing is known, and the first thing is to look who leads."""
-        self._openings = Openings(self._chance.randbytes(32))
-        self._streams: dict[AgentId, _Stream] = {}
+        self.door.open_anew(self._chance.randbytes(32))
         self._desk: dict[int, Replied] = {}
         self._tickets = 0
         self._term: Term = NO_TERM
@@ -147,93 +135,27 @@ class ReplicaNode:
         self._host.end()
         self._host.state = CoordinatorState()
         self._election.end()
-        self._streams.clear()
+        self.door.forget()
         self._desk.clear()
 
-    # ---------------------------------------------------------------- agents come in
+    def tell(self, event: CoordinatorEvent) -> None:
+        """Something for the coordinator's machine."""
+        self._host.tell(event)
 
-    def challenge(self) -> Answer:
-        """Give a challenge to whoever asks."""
-        if not self.leads:
-            return self._elsewhere()
-        return Challenge(self._openings.challenge(self.process.now().monotonic_ns))
-
-    def open(
-        self, report: Report, stream: Connection, down: SendDown
-    ) -> Callable[[], None] | Answer:
-        """Open an agent's stream."""
-        refusal = self._suspicion(report)
-        if refusal is not None:
-            return refusal
-        if not self._openings.is_fresh(report, self.process.now().monotonic_ns):
-            return TurnedAway("the report answers no challenge of now", is_fatal=True)
-        self._openings.opened(report)
-        agent = report.agent
-        old = self._streams.get(agent)
-        opened = self._streams[agent] = _Stream(stream, down)
-        if old is not None:
-            old.connection.close(self.process, "the agent opened another stream")
-        stream.when_ended(self.process, lambda _: self._gone(agent, opened))
-        self._world.observer.shown(self, report)
-        return lambda: self._host.tell(FromAgent(message=report, opened=True))
-
-    def take(self, message: Up) -> Answer:
-        """Take a vote or report."""
-        refusal = self._suspicion(message)
-        if refusal is not None:
-            return refusal
-        if isinstance(message, Report):
-            if not self._openings.follows(message):
-                return TurnedAway("a newer report was heard, or it is of another stream")
-            self._world.observer.shown(self, message)
-        self._host.tell(FromAgent(message=message))
-        if not self.process.is_alive:
-            return None
-        return self._receipt(message)
-
-    def _suspicion(self, message: Up) -> Answer:
-        if not self.leads:
-            return self._elsewhere()
-        config = self._config
-        suspicion = admit_from_agent(message, self.state, config.verifier, config.signer.public_key)
-        if suspicion is None or suspicion is Suspicion.STORE_WENT_BACK:
-            return None
-        return TurnedAway(f"not taken: {suspicion}")
-
-    def _elsewhere(self) -> Answer:
+    def elsewhere(self) -> Answer:
+        """What whoever needs a leader is answered by one that is none."""
         if self._leader is not None and self._leader.url != self.url:
             return Moved(self._leader.url)
         return TurnedAway("this replica does not lead, and knows nobody who does", is_fatal=True)
 
-    def _receipt(self, message: Up) -> Receipt:
-        now = self.process.now()
-        return Receipt(
-            term=self.state.term,
-            replica=self.replica,
-            echo_ns=message.sent_ns if isinstance(message, Report) else MonotonicNs(0),
-            clock_ns=now.clock_ns,
-            wall_ns=now.wall_ns,
-            wall_bound_ns=now.wall_bound_ns,
-        )
-
-    def _gone(self, agent: AgentId, stream: _Stream) -> None:
-        if self._streams.get(agent) is stream:
-            del self._streams[agent]
-            self._host.tell(AgentGone(agent=agent))
-
-    def _close_streams(self, reason: str) -> None:
-        """End every stream; each is told to the machine, which may know already."""
-        streams, self._streams = self._streams, {}
-        for agent, stream in streams.items():
-            stream.connection.close(self.process, reason)
-            self._host.tell(AgentGone(agent=agent))
-
     # ---------------------------------------------------------------- operators come in
 
-    def ask(self, make: Callable[[int], CoordinatorEvent], replied: Replied) -> Answer:
+    def ask(self, make: Callable[[int], CoordinatorEvent], replied: Replied) -> Answer | Refused:
         """Tell the machine what an operator wants; answered later, unless somebody else leads."""
+        if self.state.role is Role.HALTED:
+            return Refused(code=STORE_WENT_BACK, text=self.state.trouble)
         if not self.leads:
-            return self._elsewhere()
+            return self.elsewhere()
         self._tickets += 1
         ticket = self._tickets
         self._desk[ticket] = replied
@@ -259,7 +181,7 @@ class ReplicaNode:
         """Do it, or start it."""
         match effect:
             case Tell():
-                self._tell(effect)
+                self.door.tell(effect)
             case Transact():
                 self._transact(effect)
             case Read():
@@ -268,14 +190,6 @@ class ReplicaNode:
                 self._reply(effect.ticket, effect.answer)
             case StepDown():
                 self._step_down(effect.reason)
-
-    def _tell(self, effect: Tell) -> None:
-        observer, message = self._world.observer, effect.message
-        for agent in effect.agents:
-            stream = self._streams.get(agent)
-            if stream is not None:
-                arrived = observer.said(message, self.process, stream.connection.dialler)
-                stream.down(message, arrived)
 
     def _transact(self, effect: Transact) -> None:
         self._world.observer.asked_of_store(self, effect)
@@ -295,7 +209,7 @@ class ReplicaNode:
         self._store.read(effect.ranges, effect.revision, done)
 
     def _step_down(self, reason: str) -> None:
-        self._close_streams(reason)
+        self.door.close_streams(reason)
         self._send_away(reason)
         if self._election.state.term == self._term:
             self._election.tell(Resign(reason=reason, for_good=False))
@@ -305,19 +219,9 @@ class ReplicaNode:
         if before.role is Role.LEADING and after.role is not Role.LEADING:
             self._send_away("this replica does not lead any more")
         if before.role is not Role.HALTED and after.role is Role.HALTED:
-            self._close_streams(after.trouble)
+            self.door.close_streams(after.trouble)
         if before.fleet.agents is not after.fleet.agents and after.role is Role.LEADING:
-            self._part_with_removed(before, after)
-
-    def _part_with_removed(self, before: CoordinatorState, after: CoordinatorState) -> None:
-        for agent, entry in before.fleet.agents.items():
-            now = after.fleet.agents.get(agent)
-            if now is None or now.public_key != entry.public_key:
-                self._openings.forget(agent)
-                stream = self._streams.get(agent)
-                if stream is not None:
-                    stream.connection.close(self.process, "the agent was removed")
-                    self._gone(agent, stream)
+            self.door.part_with_removed(before, after)
 
     # ---------------------------------------------------------------- the election
 

@@ -24,9 +24,9 @@ from simulator.etcd.client import EtcdClient
 from simulator.etcd.cluster import EtcdCluster
 from simulator.etcd.knobs import EtcdKnobs
 from simulator.etcd.ledger import Committed
+from simulator.founder import Founder
 from simulator.injector import Injector, Parts
 from simulator.judging.judge import Judge
-from simulator.judging.replays import Replays
 from simulator.judging.story import Storyteller
 from simulator.judging.summing_up import summed_up
 from simulator.moving import Moments, Whereabouts
@@ -55,6 +55,11 @@ timeout (``turnout.runtime.http.limits``), which it also sets as TCP_USER_TIMEOU
 
 UPTIME_NS = 1000 * SECOND
 """No two hosts were started at one moment: their monotonic clocks differ by up to so much."""
+
+
+WRITE_TIMEOUT_NS = 5 * SECOND
+"""After so long without an acknowledgement a coordinator's kernel breaks a connection: the server of
+``turnout.runtime.http`` asks it to (TCP_USER_TIMEOUT)."""
 
 
 def run(
@@ -108,7 +113,6 @@ class Simulation:
         )
         story = Storyteller(self.agenda, keeps=keep_story)
         self.judge = Judge(self.agenda, self.users, self.cluster.items, story, self.trace)
-        self.replays = Replays(self.judge.chronicle)
         self.replicas: dict[NodeName, ReplicaNode] = {}
         self.agents: dict[NodeName, AgentNode] = {}
         self._people()
@@ -151,7 +155,7 @@ class Simulation:
                 network=self.network,
                 cluster=self.cluster,
                 judge=self.judge,
-                replays=self.replays,
+                replays=self.judge.replays,
                 moments=self.moments,
                 whereabouts=self.whereabouts,
                 processes=self.processes,
@@ -177,7 +181,15 @@ class Simulation:
         for node in self._of(Role.AGENT):
             self._add_agent(node)
         (operator,) = self._of(Role.OPERATOR)
-        operators = Operators(self.processes[operator.name], self._by_url(), self.world)
+        person = self.processes[operator.name]
+        operators = Operators(person, self._by_url(), self.world)
+        founder = Founder(
+            person,
+            EtcdClient(person, self.cluster, self.network, self.randomness),
+            {name: replica.process for name, replica in self.replicas.items()},
+            self.world,
+            lambda: self.judge.highest,
+        )
         self.director = Director(
             Stage(
                 agenda=self.agenda,
@@ -185,7 +197,8 @@ class Simulation:
                 operators=operators,
                 moments=self.moments,
                 whereabouts=self.whereabouts,
-                processes=self.processes,
+                hurts=self.injector.inject,
+                founder=founder,
                 replicas=self.replicas,
                 newest=lambda: self.judge.newest,
                 activation=Mode(scenario.timing.activation),
@@ -203,7 +216,7 @@ class Simulation:
         self.network.admit(process, self.timing.handshakes_per_s)
         self.network.give_up(process, WRITE_TIMEOUT_NS)
         self.replicas[node.name] = replica
-        self.world.doors[replica.url] = replica
+        self.world.doors[replica.url] = replica.door
         process.on_death.append(lambda: self.judge.marks.died(name))
 
     def _add_agent(self, node: Node) -> None:
@@ -232,7 +245,7 @@ class Simulation:
         self.judge.accepted = self.moments.accepted
         self.judge.decided = self.injector.decided
         kinds = {str(fault.kind) for fault in scenario.faults}
-        self.replays.listens = "replay" in kinds
+        self.judge.replays.listens = "replay" in kinds
         self.judge.keeps_backups = "etcd-restore" in kinds
         for replica in self.replicas.values():
             replica.boot()

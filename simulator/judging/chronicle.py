@@ -18,7 +18,7 @@ from turnout.protocol.clock import MS
 from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.effects import Activate, CloseSource, Stage, Transact
-from turnout.protocol.identifiers import AgentId, Digest, Epoch, ServiceName
+from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, ServiceName
 from turnout.protocol.invariants import Intrusion, Parting, Proof, ScheduledFlip
 from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.messages import Report
@@ -120,6 +120,7 @@ class Chronicle:
         self._in_flight = in_flight
         self._planned: dict[str, tuple[int, int]] = {}
         self._founded: tuple[Epoch, int] | None = None
+        self._first_proof = 0
 
     def begin(self, items: Mapping[str, KeyValue]) -> None:
         """What the store holds when the run begins."""
@@ -131,6 +132,19 @@ class Chronicle:
             if key.startswith(keys.TABLES):
                 table = unpack_table(item.value)
                 self.tables[table.digest] = table.table
+
+    def begin_anew(self, first: Epoch, now_ns: int) -> None:
+        """Another incarnation, founded with this epoch: what the old one began ends no more."""
+        self._founded = (first, now_ns)
+        self._first_proof = len(self.proofs)
+        for days in self.days.values():
+            days.heard = None
+            days.doubts.clear()
+
+    def of_now(self) -> Iterator[tuple[Epoch, Switch]]:
+        """The switches of the present incarnation."""
+        first = self._founded[0] if self._founded else NO_EPOCH
+        return ((epoch, switch) for epoch, switch in self.switches.items() if epoch > first)
 
     def days_of(self, agent: AgentId) -> Days:
         """What is remembered of an agent."""
@@ -304,7 +318,7 @@ class Chronicle:
                 head = decode(write.value, Decision, limit=MAX_TABLE_BYTES).head
                 self._planned.setdefault(head.signature, (now_ns, node.process.clock.ppm))
         for place, proof in enumerate(self.proofs):
-            if proof.term == operation.term:
+            if place >= self._first_proof and proof.term == operation.term:
                 decided = (*proof.decided, operation.epoch)
                 self.proofs[place] = evolve(proof, decided=decided)
 
@@ -315,7 +329,7 @@ class Chronicle:
             return
         head = decode(stored.value, Head, limit=MAX_TABLE_BYTES)
         term = node.state.term
-        is_news = all(proof.term != term for proof in self.proofs)
+        is_news = all(proof.term != term for proof in self.proofs[self._first_proof :])
         if shown.incarnation == head.incarnation and shown.decided > head.decided and is_news:
             self.proofs.append(Proof(term=term, shown=shown.decided, stored=head.decided))
 
@@ -388,7 +402,7 @@ class Chronicle:
     def commits(self) -> Iterator[tuple[Epoch, int, int | None]]:
         """Every commit with its moment, and the next one's."""
         found = [self._founded] if self._founded else []
-        for epoch, switch in sorted(self.switches.items()):
+        for epoch, switch in sorted(self.of_now()):
             if switch.is_commit and switch.decided_ns is not None:
                 found.append((epoch, switch.decided_ns))
         for place, (epoch, at_ns) in enumerate(found):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-from simulator.fault_kinds import Fault, FaultKind, LinkFault, RestartFault
+from simulator.fault_kinds import Fault, FaultKind
 from simulator.judging.course import Core
-from simulator.population import EVERYONE, Node, Role
+from simulator.population import Node, Role
 from simulator.process import NodeName
 from simulator.scenario import CoreSection
 from turnout.protocol.clock import SECOND
@@ -20,10 +20,16 @@ START_NS = 5 * SECOND
 
 @frozen(kw_only=True)
 class Befell:
-    """A fault as it was injected; ``until_ns`` None: it has not healed."""
+    """A fault as it was injected.
+
+    Attributes:
+        nodes: whom it touches; ``hurt``: whom it keeps out of a core.
+        until_ns: None: it has not healed.
+    """
 
     fault: Fault
     nodes: tuple[NodeName, ...]
+    hurt: tuple[NodeName, ...]
     since_ns: int
     until_ns: int | None
 
@@ -46,7 +52,7 @@ def core_of(
     """The core that works at the end, and since when; None where none does."""
     if _is_tolerated(nodes, befell):
         return Core(agents=tuple(agents), healed_ns=0, is_whole=True)
-    hurt = {name for one in befell if one.until_ns is None for name in _hurt_by(one)}
+    hurt = {name for one in befell if one.until_ns is None for name in one.hurt}
     if not _control_plane_works(nodes, hurt):
         return None
     well = [agent for agent in agents if NodeName(f"{Role.AGENT} {agent}") not in hurt]
@@ -57,19 +63,6 @@ def core_of(
         healed_ns=max(healed_ns, begun_ns, START_NS),
         is_whole=not hurt,
     )
-
-
-def _hurt_by(one: Befell) -> Sequence[NodeName]:
-    """Whom a fault keeps out of the core: of a cut between some and everybody, the some."""
-    fault = one.fault
-    if isinstance(fault, LinkFault) and EVERYONE in fault.between[1]:
-        return one.nodes if EVERYONE in fault.between[0] else _named(one, fault.between[0])
-    return one.nodes
-
-
-def _named(one: Befell, selectors: Sequence[str]) -> Sequence[NodeName]:
-    named = [str(selector) for selector in selectors]
-    return [n for n in one.nodes if n in named or n.partition(" ")[2].partition("/")[0] in named]
 
 
 def _control_plane_works(nodes: Sequence[Node], hurt: set[NodeName]) -> bool:
@@ -103,8 +96,7 @@ def _is_tolerated(nodes: Sequence[Node], befell: Sequence[Befell]) -> bool:
         for name in one.nodes:
             deaths[Role(name.partition(" ")[0])] += 1
         is_agent = any(name.startswith(f"{Role.AGENT} ") for name in one.nodes)
-        lasts = one.until_ns is None and not isinstance(one.fault, RestartFault)
-        if is_agent and (lasts or _down_ns(one) > SECOND):
+        if is_agent and (one.until_ns is None or one.until_ns - one.since_ns > SECOND):
             return False
     members = sum(node.role is Role.ETCD for node in nodes)
     replicas = sum(node.role is Role.COORDINATOR for node in nodes)
@@ -113,9 +105,3 @@ def _is_tolerated(nodes: Sequence[Node], befell: Sequence[Befell]) -> bool:
         and deaths[Role.COORDINATOR] <= min(1, replicas - 1)
         and deaths[Role.ETCD] <= min(1, (members - 1) // 2)
     )
-
-
-def _down_ns(one: Befell) -> int:
-    if isinstance(one.fault, RestartFault):
-        return round(one.fault.down_ms * 1_000_000)
-    return 0 if one.until_ns is None else one.until_ns - one.since_ns

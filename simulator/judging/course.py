@@ -53,7 +53,7 @@ def course_of(chronicle: Chronicle, core: Core | None, timing: Timing, until_ns:
 
 
 def _switches(chronicle: Chronicle, core: Core) -> Iterator[Span]:
-    for epoch, switch in chronicle.switches.items():
+    for epoch, switch in chronicle.of_now():
         strict = core.is_whole and switch.accepted_ns >= core.healed_ns
         yield Span(
             what=f"epoch {epoch}, accepted",
@@ -84,7 +84,7 @@ def _first_live(days: Days, epoch: Epoch) -> int | None:
 
 
 def _intents(chronicle: Chronicle, core: Core) -> Iterator[Span]:
-    for epoch, switch in chronicle.switches.items():
+    for epoch, switch in chronicle.of_now():
         yield Span(
             what=f"intent {epoch}",
             since_ns=max(switch.accepted_ns, core.healed_ns),

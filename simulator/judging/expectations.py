@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from simulator.results import Finding, SwitchResult, Verdict
 from turnout.protocol.clock import SECOND
 from turnout.protocol.effects import Refused
+from turnout.protocol.records import OutcomeKind
 
 if TYPE_CHECKING:
     from simulator.simulation import Simulation
@@ -58,33 +59,33 @@ def _unless(holds: bool, text: str) -> tuple[str, ...]:
 
 
 def _slow(switches: Sequence[SwitchResult], limit_s: float) -> Iterator[str]:
+    """Switches that took too long; a partial one is over when that is written down."""
     for switch in switches:
-        if switch.elapsed_ns is None:
+        is_partial = switch.outcome == OutcomeKind.PARTIAL
+        took_ns = switch.known_ns if is_partial else switch.elapsed_ns
+        if took_ns is None:
             yield f"epoch {switch.epoch} was never over"
-        elif switch.elapsed_ns > limit_s * SECOND:
-            yield f"epoch {switch.epoch} took {switch.elapsed_ns / SECOND:.3f} s"
+        elif took_ns > limit_s * SECOND:
+            yield f"epoch {switch.epoch} took {took_ns / SECOND:.3f} s"
 
 
 def _behind(simulation: Simulation, limit_s: float) -> Iterator[str]:
-    """Agents that did not serve the newest commit so soon after the last heal (or the commit)."""
+    """Agents that did not serve the newest commit so soon after the last heal (the commit, include)."""
     chronicle = simulation.judge.chronicle
     commits = list(chronicle.commits())
     if not commits:
         return
     epoch, decided_ns, _ = commits[-1]
-    hurt = {
-        name for one in simulation.injector.befell if one.until_ns is None for name in one.nodes
-    }
+    hurt = {name for one in simulation.injector.befell if one.until_ns is None for name in one.hurt}
     since_ns = max(decided_ns, simulation.injector.last_healed_ns)
     for node in simulation.agents.values():
         days = chronicle.days_of(node.agent)
         if node.process.name in hurt or days.kept_out:
             continue
+        from_ns = max(since_ns, days.let_in_ns)
         served_ns = min((ns for ns, a in days.served if a.epoch >= epoch), default=None)
-        if served_ns is None or served_ns - since_ns > limit_s * SECOND:
-            when = (
-                "never" if served_ns is None else f"{(served_ns - since_ns) / SECOND:.3f} s after"
-            )
+        if served_ns is None or served_ns - from_ns > limit_s * SECOND:
+            when = "never" if served_ns is None else f"{(served_ns - from_ns) / SECOND:.3f} s after"
             yield f"{node.agent} served epoch {epoch} {when}"
 
 

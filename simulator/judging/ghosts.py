@@ -19,7 +19,7 @@ class Ghost:
         unjournalled: epochs flipped to before their commit was on its disk.
         yes: every yes that left with its record on disk.
         answered: votes that left below the greatest promise of their journal.
-        promised: the greatest promise ever made, by journal.
+        promised: the greatest promise ever made, by journal and incarnation.
         committed: the newest commit that was ever on its disk: a flip that was asked for comes, be
             the disk replaced meanwhile.
     """
@@ -29,20 +29,22 @@ class Ghost:
     unjournalled: list[Epoch] = field(factory=list)
     yes: list[Yes] = field(factory=list)
     answered: list[Answered] = field(factory=list)
-    promised: dict[str, Term] = field(factory=dict)
+    promised: dict[tuple[str, int], Term] = field(factory=dict)
     committed: Epoch = NO_EPOCH
 
     def journalled(self, record: AgentRecord) -> None:
         """A record is on its disk."""
-        known = self.promised.get(record.journal_id, Term(0))
-        self.promised[record.journal_id] = max(known, record.promised)
+        if record.incarnation is not None:
+            place = (record.journal_id, record.incarnation.number)
+            self.promised[place] = max(self.promised.get(place, Term(0)), record.promised)
         self.committed = max(self.committed, record.committed_epoch)
 
     def votes(self, message: Up, record: AgentRecord) -> bool:
         """A message leaves while ``record`` is on its disk; return whether there is news."""
         if not isinstance(message, Vote):
             return False
-        greatest = self.promised.get(message.journal_id, Term(0))
+        place = (message.journal_id, message.incarnation.number)
+        greatest = self.promised.get(place, Term(0))
         is_news = message.term < greatest
         if is_news:
             self.answered.append(
@@ -67,12 +69,16 @@ class Ghost:
         if self.committed < active.epoch:
             self.unjournalled.append(active.epoch)
 
-    def picture(self, standing: Status, since: Epoch) -> AgentPicture:
-        """It, as the invariants want it, from an epoch on."""
+    def picture(self, standing: Status, since: Epoch, number: int) -> AgentPicture:
+        """It, as the invariants want it, from an epoch of an incarnation on."""
         return AgentPicture(
             agent=self.agent,
             standing=standing,
-            served=tuple(table for table in self.served if table.epoch >= since),
+            served=tuple(
+                table
+                for table in self.served
+                if table.epoch >= since and table.incarnation >= number
+            ),
             unjournalled=tuple(self.unjournalled),
             yes=tuple(yes for yes in self.yes if yes.epoch >= since),
             answered=tuple(self.answered),

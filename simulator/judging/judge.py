@@ -9,6 +9,7 @@ from simulator.etcd.database import Backup
 from simulator.etcd.ledger import Committed
 from simulator.judging.chronicle import Chronicle
 from simulator.judging.marks import Marks
+from simulator.judging.replays import Replays
 from simulator.judging.story import Storyteller
 from simulator.judging.witness import Witness
 from simulator.process import NodeName, Process
@@ -18,14 +19,17 @@ from simulator.virtual_time import Agenda
 from simulator.world import AgentView, ProxyEffect, ReplicaView
 from turnout.protocol import keys
 from turnout.protocol.clock import SECOND
+from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import CoordinatorState, Role
 from turnout.protocol.effects import Transact
 from turnout.protocol.events import AgentEvent, Booted, CoordinatorEvent, FromLeader, Wake
 from turnout.protocol.identifiers import AgentId, Epoch, ServiceName
 from turnout.protocol.invariants import Violation
+from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.messages import Message, Report, Up, Vote
 from turnout.protocol.participant_state import ParticipantState
-from turnout.protocol.records import Active, AgentRecord
+from turnout.protocol.rebasing import REBASE
+from turnout.protocol.records import Active, AgentRecord, Head
 from turnout.protocol.routing import Colour
 from turnout.protocol.transactions import KeyValue, Put
 
@@ -57,16 +61,17 @@ class Judge:
         self.marks = Marks()
         self.witness = Witness(self._found)
         self.chronicle = Chronicle(self._in_flight)
+        self.replays = Replays(self.chronicle)
         self.violations: dict[str, list[str]] = {}
         self.forgetful: set[AgentId] = set()
         """Agents whose proxies were made to forget: what those send astray is no fault of ours."""
-        self.went_back = False
-        """Whether the store was restored to an older state: then nothing need go on (S11)."""
         self.keeps_backups = False
         """Whether anybody will restore the store."""
         self.cluster: EtcdCluster | None = None
         self.decided: Callable[[Epoch], None] = _nobody_waits
         self.accepted: Callable[[Epoch], None] = _nobody_waits
+        self.founded_ns = 0
+        """When the incarnation began that is judged."""
         self._backups: dict[Epoch, Backup] = {}
         self._nodes: dict[AgentId, AgentView] = {}
         users.on_sample = self._sampled
@@ -187,12 +192,22 @@ class Judge:
         if not committed.won:
             return
         items = self._items()
+        if committed.transaction is not None and committed.transaction.name == REBASE:
+            self._begin_anew(items)
+            return
         self.witness.wrote(committed, items)
         self.chronicle.wrote(committed, items, self.witness.fleet, self._nodes, self._agenda.now_ns)
         self.marks.committed(committed)
         for write in committed.writes:
             if isinstance(write, Put):
                 self._tell_of(write.key)
+
+    def _begin_anew(self, items: Mapping[str, KeyValue]) -> None:
+        """An operator has founded another incarnation, by hand: all is judged again."""
+        self.founded_ns = self._agenda.now_ns
+        head = decode(items[keys.HEAD].value, Head, limit=MAX_TABLE_BYTES)
+        self.witness.begin_anew(head, items)
+        self.chronicle.begin_anew(head.committed, self.founded_ns)
 
     def _tell_of(self, key: str) -> None:
         """An intent or a decision is in the store: who waits for it is told."""
@@ -209,6 +224,13 @@ class Judge:
             self.decided(epoch)
 
     @property
+    def highest(self) -> tuple[int, Epoch]:
+        """The highest incarnation that any edge is in, and the highest epoch that was ever named."""
+        found = [node.disk.record.incarnation for node in self._nodes.values()]
+        number = max((incarnation.number for incarnation in found if incarnation), default=0)
+        return number, max(self.newest, self.witness.highest)
+
+    @property
     def newest(self) -> Epoch:
         """The newest epoch that anybody attempted."""
         return max(self.chronicle.switches, default=Epoch(0))
@@ -220,16 +242,24 @@ class Judge:
         return self._backups[decided[-decisions]] if len(decided) >= decisions else None
 
     def restored(self) -> None:
-        """The store went back."""
-        self.went_back = True
-        self.witness.doubt()
+        """The store went back: until it is founded anew, little is promised."""
+        self.witness.doubt(self._items())
 
     # ---------------------------------------------------------------- the wire
 
     def said(self, message: Message, sender: Process, receiver: Process) -> Callable[[], None]:
         """A message leaves."""
         self.witness.hears(message)
-        return self.story.said(message, sender.name, receiver.name)
+        arrived = self.story.said(message, sender.name, receiver.name)
+        if not self.replays.listens:
+            return arrived
+        life = receiver.life
+
+        def heard() -> None:
+            arrived()
+            self.replays.overhear(message, receiver.name, life)
+
+        return heard
 
     def hurts(self, kind: str, nodes: tuple[NodeName, ...]) -> None:
         """A fault was injected."""

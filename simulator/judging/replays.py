@@ -43,7 +43,7 @@ class Replays:
         for _, message in list(self._heard.get(node.process.name, ())):
             if node.leads and not isinstance(message, Down):
                 before = (node.state.head, node.state.fleet, node.state.pending)
-                node.take(message)
+                node.door.take(message)
                 after = (node.state.head, node.state.fleet, node.state.pending)
                 self._note(f"a repeated {type(message).__name__} to {node.replica}", before, after)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from simulator.judging.chronicle import Switch
+from attrs import evolve
+
+from simulator.judging.chronicle import Chronicle, Switch
 from simulator.judging.cores import core_of, named_core
 from simulator.judging.course import Core, course_of, live_ns
 from simulator.judging.expectations import judged
@@ -19,7 +21,7 @@ from simulator.results import (
 )
 from turnout.protocol.identifiers import AgentId, Epoch
 from turnout.protocol.invariants import COURSE, SAFETY, judge_course
-from turnout.protocol.records import Mode
+from turnout.protocol.records import Mode, OutcomeKind
 from turnout.protocol.records import Verdict as Decided
 
 if TYPE_CHECKING:
@@ -62,9 +64,15 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
 
 
 def _core(simulation: Simulation, agents: list[AgentId]) -> Core | None:
-    section = simulation.scenario.core
-    if simulation.judge.went_back:
+    """Who can be held to liveness; after a restore nobody, until the domain is founded anew."""
+    core, judge = _working(simulation, agents), simulation.judge
+    if core is None or judge.witness.doubts:
         return None
+    return evolve(core, healed_ns=max(core.healed_ns, judge.founded_ns))
+
+
+def _working(simulation: Simulation, agents: list[AgentId]) -> Core | None:
+    section = simulation.scenario.core
     if section is None:
         return core_of(simulation.nodes, simulation.injector.befell, agents)
     if simulation.agenda.now_ns < section.at_ns:
@@ -100,7 +108,8 @@ def _verdict(
 def _switch(simulation: Simulation, epoch: Epoch, switch: Switch) -> SwitchResult:
     chronicle = simulation.judge.chronicle
     decision, outcome = switch.decision, switch.outcome
-    over_ns = live_ns(chronicle, epoch, switch)
+    landed_ns, over_ns = live_ns(chronicle, epoch, switch), _over_ns(chronicle, epoch, switch)
+    elapsed_ns = None if over_ns is None else over_ns - switch.accepted_ns
     committed = decision is not None and decision.verdict is Decided.COMMIT
     activation = decision.head.activation if decision is not None and committed else None
     agents = tuple(_agents(simulation, epoch, switch))
@@ -113,12 +122,10 @@ def _switch(simulation: Simulation, epoch: Epoch, switch: Switch) -> SwitchResul
         outcome=outcome.outcome if outcome else None,
         accepted_ns=switch.accepted_ns,
         decided_ns=switch.decided_ns,
-        live_ns=over_ns if committed else None,
-        elapsed_ns=None if over_ns is None else over_ns - switch.accepted_ns,
+        live_ns=landed_ns if committed else None,
+        elapsed_ns=elapsed_ns,
         known_ns=None if switch.ended_ns is None else switch.ended_ns - switch.accepted_ns,
-        sla_met=None
-        if over_ns is None
-        else over_ns - switch.accepted_ns <= simulation.timing.budget_ns,
+        sla_met=None if elapsed_ns is None else elapsed_ns <= simulation.timing.budget_ns,
         scheduled=activation is not None and activation.mode is Mode.SCHEDULED,
         due_ns=chronicle.due_ns(decision.head) if decision is not None and committed else None,
         skew_ns=max(on_time) - min(on_time) if committed and on_time else None,
@@ -127,6 +134,14 @@ def _switch(simulation: Simulation, epoch: Epoch, switch: Switch) -> SwitchResul
         laggards=tuple(laggard.agent for laggard in outcome.laggards) if outcome else (),
         agents=agents,
     )
+
+
+def _over_ns(chronicle: Chronicle, epoch: Epoch, switch: Switch) -> int | None:
+    """When it was live everywhere, or came to something else: a partial one is over with its outcome."""
+    outcome = switch.outcome
+    if outcome is not None and outcome.outcome is OutcomeKind.PARTIAL:
+        return switch.ended_ns
+    return live_ns(chronicle, epoch, switch)
 
 
 def _late(switch: Switch) -> set[AgentId]:

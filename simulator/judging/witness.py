@@ -51,6 +51,8 @@ class Witness:
         self._heads: set[str] = set()
         self._foreign: list[str] = []
         self._founded: Active | None = None
+        self._number = 1
+        self._first_ruling = 0
 
     def watch(self, node: AgentView) -> None:
         """Remember this agent too."""
@@ -68,14 +70,42 @@ class Witness:
                 self._founded = Active(incarnation=number, epoch=head.committed, digest=head.digest)
                 self._told[head.committed, Verdict.COMMIT] = None
 
-    def doubt(self) -> None:
+    def begin_anew(self, head: Head, items: Mapping[str, KeyValue]) -> None:
+        """An operator founded another incarnation with this head: judge that from here on.
+
+        Its epochs are above all that anybody ever named, so what is remembered by epoch stays.
+        """
+        self._number = head.incarnation.number
+        self._founded = Active(incarnation=self._number, epoch=head.committed, digest=head.digest)
+        self._first_ruling = len(self.rulings)
+        self.judged = EVERYTHING
+        self._named.clear()
+        self._told.clear()
+        self.fleet = _fleet(items)
+
+    @property
+    def highest(self) -> Epoch:
+        """The highest epoch that anybody has named in this incarnation."""
+        return max((epoch for epoch, _ in self._named), default=NO_EPOCH)
+
+    def doubt(self, items: Mapping[str, KeyValue]) -> None:
         """The store was restored to an older state: nobody promises what it has lost."""
         self.judged = AFTER_A_RESTORE
+        self.fleet = _fleet(items)
+
+    @property
+    def doubts(self) -> bool:
+        """Whether the store went back, and nobody has founded the domain anew."""
+        return self.judged is AFTER_A_RESTORE
 
     # ---------------------------------------------------------------- what is seen
 
     def hears(self, message: Message) -> None:
         """A message leaves: what it names, and what it announces as decided."""
+        if not isinstance(message, Prepare | Sync | Vote):
+            return
+        if message.incarnation.number < self._number:
+            return
         if isinstance(message, Prepare | Vote):
             self._name(message.epoch, message.digest)
         head = message.head if isinstance(message, Prepare | Sync) else None
@@ -153,14 +183,20 @@ class Witness:
             since = min(since, *(table.epoch for table in ghost.served[-2:]), since)
         return Epoch(max(0, since))
 
+    def _rulings(self) -> list[Ruling]:
+        """Those of the incarnation that is judged."""
+        return self.rulings[self._first_ruling :] if self._first_ruling else self.rulings
+
     def _picture(self, since: Epoch) -> Picture:
         fleet = self.fleet
         enrolled = fleet.agents
         return Picture(
             founded=self._founded,
-            rulings=tuple(r for r in self.rulings if r.decision.epoch >= since),
+            rulings=tuple(r for r in self._rulings() if r.decision.epoch >= since),
             agents=tuple(
-                ghost.picture(fleet.status(agent) if agent in enrolled else Status.STALE, since)
+                ghost.picture(
+                    fleet.status(agent) if agent in enrolled else Status.STALE, since, self._number
+                )
                 for agent, ghost in self.ghosts.items()
             ),
             named=tuple(sorted(name for name in self._named if name[0] >= since)),

@@ -91,10 +91,12 @@ def skew_of_run(switches: Sequence[SwitchResult]) -> str:
         axes = figure.add_subplot()
         plain_axes(axes)
         for row, one in enumerate(switches):
-            flips = known(a.flipped_ns for a in one.agents if a.agent not in one.laggards)
+            late = set(one.laggards)
+            flips = known(agent.flipped_ns for agent in one.agents if agent.agent not in late)
             if one.scheduled and one.bound_ns is not None:
                 axes.barh(row, 2 * one.bound_ns / MS, height=0.7, color=SCHEDULED, alpha=0.14)
-            since = [(at_ns - min(flips)) / MS for at_ns in flips]
+            first_ns = min(flips, default=0)
+            since = sorted({round((at_ns - first_ns) / MS, 2) for at_ns in flips})
             colour = SCHEDULED if one.scheduled else IMMEDIATE
             axes.plot(since, [row] * len(since), "|", color=colour, markersize=13, mew=1.6)
         names = [f"epoch {x.epoch} {'sched.' if x.scheduled else 'immed.'}" for x in switches]

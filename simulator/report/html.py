@@ -18,11 +18,12 @@ from simulator.report.figures import (
     rule_of_three,
     speed,
 )
-from simulator.results import RunResult, SweepResult, SwitchResult, Verdict
+from simulator.results import AgentResult, RunResult, SweepResult, SwitchResult, Verdict
 
 PACKAGES = ("jinja2", "matplotlib")
 _DRAWN_SWITCHES = 8
 _SHOWN_SEEDS = 100
+_SHOWN_AGENTS = 200
 
 
 def check_packages() -> None:
@@ -48,7 +49,7 @@ def run_page(run: RunResult) -> str:
                 "switch": one,
                 "picture": space_time.of_switch(run, one),
                 "legend": space_time.legend(run, one),
-                "hidden": space_time.hidden_arrows(run, one),
+                "agents": _slowest(one),
             }
             for one in drawn
         ],
@@ -60,6 +61,14 @@ def run_page(run: RunResult) -> str:
         invariants=invariants(run.findings),
         expectations=expectations(run.findings),
     )
+
+
+def _slowest(switch: SwitchResult) -> list[AgentResult]:
+    """The agents of a table: all, or of thousands those that were live last or never."""
+    last = switch.known_ns or 0
+    agents = sorted(switch.agents, key=lambda one: -(one.live_ns or switch.accepted_ns + last + 1))
+    shown = {one.agent for one in agents[:_SHOWN_AGENTS]}
+    return [one for one in switch.agents if one.agent in shown]
 
 
 def _run_figures(run: RunResult) -> list[tuple[str, str, str]]:

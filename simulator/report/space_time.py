@@ -74,11 +74,6 @@ def hidden_lanes(run: RunResult) -> int:
     return max(0, len(run.nodes) - MOST_LANES)
 
 
-def hidden_arrows(run: RunResult, switch: SwitchResult) -> int:
-    """How many messages the diagram of a switch leaves out."""
-    return max(0, len(_arrows_in(run, around(switch, run))) - MOST_ARROWS)
-
-
 def legend(run: RunResult, switch: SwitchResult) -> tuple[dict[str, str], dict[str, str]]:
     """The colours of the messages and of the marks that a switch's diagram has."""
     sent = {arrow.what for arrow in _arrows_in(run, around(switch, run))}
@@ -114,7 +109,8 @@ class _Diagram:
         for lane in shown:
             self._lane(axes, lane, marks=messages)
         if messages:
-            for arrow in _arrows_in(self.run, self.window)[:MOST_ARROWS]:
+            seen = [a for a in _arrows_in(self.run, self.window) if self._is_drawn(a)]
+            for arrow in seen[:MOST_ARROWS]:
                 self._arrow(axes, arrow)
         return svg(figure, self.titles)
 
@@ -278,10 +274,11 @@ class _Diagram:
                 found.append((switch.accepted_ns, text, INK))
         return [(at, text, c) for at, text, c in found if at is not None and self.window.shows(at)]
 
+    def _is_drawn(self, arrow: Arrow) -> bool:
+        return arrow.sender in self.rows and arrow.receiver in self.rows
+
     def _arrow(self, axes: Axes, arrow: Arrow) -> None:
-        start, end = self.rows.get(arrow.sender), self.rows.get(arrow.receiver)
-        if start is None or end is None:
-            return
+        start, end = self.rows[arrow.sender], self.rows[arrow.receiver]
         colour = ARROWS.get(arrow.what, OTHER_ARROW)
         is_lost = arrow.received_ns is None
         received_ns = arrow.received_ns or arrow.sent_ns + self.window.length_ns // 25

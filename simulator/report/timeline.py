@@ -76,32 +76,41 @@ def _region_line(
     region: Region, lanes: Sequence[Lane], window: Window, names: int, cells: int
 ) -> Text:
     text = Text(f"{region:<{names}}", style="none")
-    letters = _letters(lanes, window, cells)
+    letters, colours = _letters(lanes, window, cells), _colours(lanes, window, cells)
+    hurt = _hurt(lanes, window, cells)
     for cell in range(cells):
-        since_ns = window.since_ns + cell * window.length_ns // cells
-        until_ns = max(window.since_ns + (cell + 1) * window.length_ns // cells, since_ns + 1)
-        colour = _colour(lanes, until_ns)
-        is_hurt = any(
-            shade.since_ns < until_ns and shade.until_ns > since_ns
-            for lane in lanes
-            for shade in lane.shades
-        )
+        found = colours[cell]
+        colour = next(iter(found)) if len(found) == 1 else "mixed" if found else ""
         line = _LINES.get(colour, _MIXED if colour == "mixed" else _NOTHING)
-        style = _STYLES.get(colour, "dim") + (_FAULT if is_hurt else "")
+        style = _STYLES.get(colour, "dim") + (_FAULT if cell in hurt else "")
         letter = letters.get(cell)
-        text.append(letter or line[is_hurt], style=f"bold {style}" if letter else style)
+        text.append(letter or line[cell in hurt], style=f"bold {style}" if letter else style)
     return text
 
 
-def _colour(lanes: Sequence[Lane], at_ns: int) -> str:
-    """What the region's agents served just before a moment."""
-    found = {
-        band.colour
-        for lane in lanes
-        for band in lane.bands
-        if band.since_ns < at_ns <= band.until_ns
-    }
-    return found.pop() if len(found) == 1 else "mixed" if found else ""
+def _colours(lanes: Sequence[Lane], window: Window, cells: int) -> list[set[str]]:
+    """All that the region's agents served at the end of each cell."""
+    found: list[set[str]] = [set() for _ in range(cells)]
+    for lane in lanes:
+        for band in lane.bands:
+            if window.overlaps(band.since_ns, band.until_ns):
+                first = _cell(max(band.since_ns, window.since_ns), window, cells)
+                last = _cell(min(band.until_ns, window.until_ns), window, cells)
+                is_end = band.until_ns >= window.until_ns
+                for cell in range(first, cells if is_end else last):
+                    found[cell].add(band.colour)
+    return found
+
+
+def _hurt(lanes: Sequence[Lane], window: Window, cells: int) -> set[int]:
+    """The cells in which a fault touches any of them."""
+    found: set[int] = set()
+    for shade in dict.fromkeys(shade for lane in lanes for shade in lane.shades):
+        if window.overlaps(shade.since_ns, shade.until_ns):
+            first = _cell(max(shade.since_ns, window.since_ns), window, cells)
+            last = _cell(min(shade.until_ns, window.until_ns), window, cells)
+            found.update(range(first, last + 1))
+    return found
 
 
 def _letters(lanes: Sequence[Lane], window: Window, cells: int) -> Mapping[int, str]:

@@ -33,6 +33,8 @@ from simulator.results import (
     Verdict,
 )
 from tests.simulator.sample_results import (
+    MAP,
+    Storyteller,
     broken,
     calm_world,
     held,
@@ -344,6 +346,17 @@ def test_page_shows_markup_in_a_name_as_text() -> None:
     page = html.run_page(evolve(empty_run(), name="<script>alert(1)</script>"))
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_page_of_a_large_fleet_shows_one_of_each_region_and_counts_the_rest() -> None:
+    teller = Storyteller(regions=MAP.regions, per_region=12)
+    teller.boot(1, "blue")
+    teller.switch(2, 5 * SECOND, "green")
+    page = html.run_page(teller.result("large"))
+    assert "191 processes are left out." in page, "235 in all, and 44 lanes"
+    assert "The 200 slowest of 228 agents" in page
+    asked = {name for name in MAP.regions if f"to agent {name}/1, in" in page}
+    assert asked == set(MAP.regions)
 
 
 def test_page_of_a_sweep_without_a_switch_is_made() -> None:

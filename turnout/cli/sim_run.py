@@ -50,9 +50,15 @@ def run(
     FILE is a scenario file (simulator/SCENARIOS.md explains every key); NAME one of those that come
     along (turnout sim list). The same scenario and seed give the same run, to the last event.
     """
-    asked = chosen_scenario(scenario)
+    run_and_show(chosen_scenario(scenario), seed=seed, page=page, trace=trace, output=output)
+
+
+def run_and_show(
+    scenario: Scenario, *, seed: int | None, page: Path | None, trace: Path | None, output: str
+) -> None:
+    """Runs a scenario and shows all of it; ends the command as the verdict says."""
     with for_people():
-        result = _result(asked, seed, trace)
+        result = _result(scenario, seed, trace)
         show_run(result, output)
         if page is not None:
             from simulator.report.html import run_page

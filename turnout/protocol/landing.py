@@ -156,10 +156,16 @@ def _landed(following: Following, report: Report) -> Following:
 
 
 def _drain_ended(following: Following, report: Report) -> bool:
-    """Whether nothing of the epoch's source is in flight at this edge any more."""
+    """Whether nothing of the epoch's source is in flight at this edge any more.
+
+    Whichever flip left it: 1. An agent is cut off while epoch 3 leaves blue and epoch 6 leaves green as
+    it is. 2. It comes back and flips straight to 6, where blue's drain begins under that number.
+    3. It is past epoch 3, and live; but blue may not be scaled down before that drain ends (S9).
+    """
     if report.active.epoch < following.epoch or report.progress is not Progress.LIVE:
         return False
-    return all(drain.ended for drain in report.drains if drain.epoch <= following.epoch)
+    left = [(source.service, source.colour) for source in following.intent.sources]
+    return all(d.ended for d in report.drains if (d.service, d.colour) in left)
 
 
 def conclude(turn: Turn) -> None:

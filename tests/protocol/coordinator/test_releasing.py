@@ -58,6 +58,21 @@ def test_source_is_released_after_everybody_drained_and_retain() -> None:
     assert Epoch(2) not in bench.state.following
 
 
+def test_s9_source_that_a_late_agent_leaves_with_a_later_epoch_is_not_released_before_its_drain_ends() -> (
+    None
+):
+    """It flipped from epoch 1 straight to 3, and drains blue, which epoch 2 had left, under that."""
+    bench = committed()
+    bench.hear("a0", 2)
+    bench.hear("a1", 2)
+    late = evolve(BLUE_DRAINS, epoch=Epoch(3))
+    bench.hear("a2", 2, drains=(late,))
+    bench.wait(3700 * SECOND)
+    assert keys.released(Epoch(2)) not in bench.store.items
+    bench.hear("a2", 2, drains=(evolve(late, ended="empty"),))
+    assert keys.released(Epoch(2)) in bench.store.items
+
+
 def test_release_under_way_is_not_sent_twice() -> None:
     bench = switched()
     bench.hold = ("release",)

@@ -1,0 +1,264 @@
+"""Machines and shells that are broken on purpose: the sweep must catch each, by the right invariant.
+
+A checker that has never failed proves nothing. Each canary is one mistake that somebody could make, with
+the number of the invariant that sees it; ``make sweep`` runs seeds of the swarm with it until that number
+is broken, and a canary that survives a thousand makes the sweep too weak. (TigerBeetle's
+``fuzz_tests.zig`` is where the idea of canaries for the harness itself comes from.)
+
+The first dozen are the exhaustive exploration's (``explore/canaries.py``); it knows neither time nor
+drains nor disks, so the others are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from attrs import evolve, frozen
+
+from simulator import journal_file
+from simulator.agent_node import AgentNode
+from simulator.disk import Disk, Opened
+from simulator.explore import canaries as explored
+from simulator.patches import Patches
+from simulator.proxy import Proxy
+from simulator.replica_node import ReplicaNode
+from turnout.protocol import (
+    coordinator,
+    draining,
+    election,
+    gate,
+    journal,
+    learning,
+    releasing,
+    serving,
+    session,
+)
+from turnout.protocol.activation import Wait
+from turnout.protocol.clock import Instant, MonotonicNs
+from turnout.protocol.election import Election
+from turnout.protocol.identifiers import NO_TERM
+from turnout.protocol.journal import Recovered
+from turnout.protocol.landing import LIVE_TIMER
+from turnout.protocol.records import Activation, Active, AgentRecord, Mode
+from turnout.protocol.switching import PREPARE_TIMER, UNDO_TIMER
+
+
+@frozen(kw_only=True)
+class Canary:
+    """One mistake.
+
+    Attributes:
+        number: the invariant that catches it.
+        known: a seed that does: the first to be tried.
+    """
+
+    name: str
+    breaks: Callable[[Patches], None]
+    number: str
+    known: int
+
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        """Everything in this process runs with the mistake, until the end."""
+        with Patches() as patches:
+            self.breaks(patches)
+            yield
+
+    def seeds(self, most: int) -> Iterator[int]:
+        """The seeds to try: the known one, then those of the swarm from the first."""
+        yield self.known
+        yield from (seed for seed in range(most) if seed != self.known)
+
+
+# --- the protocol's machines -----------------------------------------------------------------------
+
+
+def promise_forgotten(patch: Patches) -> None:
+    """A restarted agent knows of no promise and no yes."""
+    whole = AgentNode._found_proxy
+
+    def found(self: AgentNode, opened: Opened, serving_now: Active) -> None:
+        record = evolve(opened.record, promised=NO_TERM, prepared=None)
+        whole(self, evolve(opened, record=record), serving_now)
+
+    patch.setattr(AgentNode, "_found_proxy", found)
+
+
+def flips_on_receipt(patch: Patches) -> None:
+    """A scheduled commit is flipped to when it is heard."""
+    patch.setattr(learning, "_wait_ns", lambda *_: 0)
+
+
+def waits_longer_than_g(patch: Patches) -> None:
+    """The leader's clock is believed, however far away it says that the moment is."""
+
+    def wait(activation: Activation, estimate: object, now: Instant) -> Wait:
+        offset = estimate.offset(now.monotonic_ns)  # type: ignore[attr-defined]
+        if activation.mode is Mode.IMMEDIATE or activation.time_ns is None or offset is None:
+            return Wait(delay_ns=0)
+        return Wait(delay_ns=max(0, activation.time_ns - offset.middle - now.monotonic_ns))
+
+    patch.setattr(learning, "delay_until", wait)
+
+
+def released_too_early(patch: Patches) -> None:
+    """A source is said to be free as soon as its time is up, whoever still uses it."""
+    patch.setattr(releasing, "_is_draining", lambda *_: False)
+
+
+def closes_what_is_wanted(patch: Patches) -> None:
+    """A drain goes on while a table is prepared or committed that sends to its colour (H21)."""
+    patch.setattr(draining, "_is_wanted", lambda *_: False)
+
+
+def decides_after_a_restore(patch: Patches) -> None:
+    """A leader that is shown a newer head than its store's takes no notice."""
+    patch.setattr(gate, "_is_ahead", lambda *_: False)
+
+
+def waits_for_everybody(patch: Patches) -> None:
+    """T_live never ends: a commit has no outcome while an agent is away."""
+    patch.setitem(coordinator._ON_TIMER, LIVE_TIMER, lambda *_: None)
+
+
+def prepares_for_ever(patch: Patches) -> None:
+    """T_prep and T_undo never end: an intent is undecided while an agent is away."""
+    for timer in (PREPARE_TIMER, UNDO_TIMER):
+        patch.setitem(coordinator._ON_TIMER, timer, lambda *_: None)
+
+
+def aborts_are_not_heard(patch: Patches) -> None:
+    """An agent keeps its yes when it hears that it was aborted."""
+    patch.setattr(learning, "_learn_abort", lambda *_: None)
+
+
+def never_tries_again(patch: Patches) -> None:
+    """A flip that the proxy refused once is not tried again."""
+    patch.setattr(serving, "PATIENCE", 10**6)
+
+
+def silence_is_borne(patch: Patches) -> None:
+    """An agent's session waits for ever on a stream that says nothing."""
+    whole = session._woken
+
+    def woken(state: session.Session, now: Instant) -> session.Step:
+        if state.phase is session.Phase.CONNECTED:
+            return evolve(state, due_ns=MonotonicNs(now.monotonic_ns + state.silence_ns)), ()
+        return whole(state, now)
+
+    patch.setattr(session, "_woken", woken)
+
+
+def vacancy_is_not_noticed(patch: Patches) -> None:
+    """A replica that follows never campaigns again."""
+    patch.setattr(election, "_vacant", _stays)
+
+
+def _stays(state: Election, _now: Instant) -> election.Step:
+    return state, ()
+
+
+# --- the shells around them ------------------------------------------------------------------------
+
+
+def disk_lies(patch: Patches) -> None:
+    """A journal says that a record is synced before it is, as a disk with a volatile cache does."""
+
+    def persist(self: Disk, record: AgentRecord, then: Callable[[str | None], None]) -> None:
+        self._journal.write(record)
+        self._journal.record = record
+        self._process.after(0, lambda: then(None))
+
+        def settle() -> None:
+            if self._journal._pending is not None:
+                self._journal.synced()
+
+        self._process.after(2_000_000_000, settle)
+
+    patch.setattr(Disk, "persist", persist)
+
+
+def damage_is_trusted(patch: Patches) -> None:
+    """A journal whose end is damaged is taken for whole: the agent keeps its journal id."""
+
+    def recover(data: bytes) -> Recovered:
+        found = journal.recover(data)
+        return found if found.record is None else evolve(found, trusted=True, damaged="")
+
+    patch.setattr(journal_file, "recover", recover)
+
+
+def disk_is_not_read_again(patch: Patches) -> None:
+    """After a failed write the machine is told what it wanted to be there, not what is."""
+    whole = AgentNode._failed
+
+    def failed(self: AgentNode, reason: str, undone: tuple[object, ...]) -> object:
+        told = whole(self, reason, undone)  # type: ignore[arg-type]
+        first = undone[0]
+        record = getattr(first, "record", None)
+        return evolve(told, record=record) if record is not None else told
+
+    patch.setattr(AgentNode, "_failed", failed)
+
+
+def proxy_is_not_asked(patch: Patches) -> None:
+    """A starting agent takes its journal's word for what its proxy serves."""
+    whole = AgentNode._found_proxy
+
+    def found(self: AgentNode, opened: Opened, _serving: Active) -> None:
+        whole(self, opened, opened.record.active)
+
+    patch.setattr(AgentNode, "_found_proxy", found)
+
+
+def old_workers_serve_on(patch: Patches) -> None:
+    """A proxy that, for a while after the flip, sends new requests where it sent them before."""
+    whole = Proxy.install
+
+    def install(self: Proxy, active: Active, table: object) -> None:
+        whole(self, active, table)  # type: ignore[arg-type]
+        self.faults.linger(500_000_000)
+
+    patch.setattr(Proxy, "install", install)
+
+
+def leader_stays(patch: Patches) -> None:
+    """A replica never steps down when it is deposed: it goes on telling its agents the old head."""
+    patch.setattr(ReplicaNode, "_step_down", lambda self, reason: None)
+
+
+def _canary(name: str, breaks: Callable[[Patches], None], number: str, known: int = 0) -> Canary:
+    return Canary(name=name, breaks=breaks, number=number, known=known)
+
+
+CANARIES = (
+    _canary("vote before fsync", explored.vote_before_fsync, "S3"),
+    _canary("in-doubt times out into commit", explored.doubt_times_out_into_commit, "S1"),
+    _canary("in-doubt times out into abort", explored.doubt_times_out_into_abort, "S3"),
+    _canary("decision announced before the reply", explored.announced_before_the_reply, "S2"),
+    _canary("excluded agent counted", explored.excluded_agent_counted, "S3"),
+    _canary("late prepare of an old term", explored.old_term_prepares_count, "S4"),
+    _canary("no term guard on the decision", explored.no_term_guard, "S4"),
+    _canary("flip before the journalled commit", explored.flip_before_the_journal, "S1"),
+    _canary("no base check", explored.no_base_check, "S7"),
+    _canary("promise forgotten at restart", promise_forgotten, "S4"),
+    _canary("lost reply taken for abort", explored.lost_reply_taken_for_abort, "S2"),
+    _canary("scheduled commit flips on receipt", flips_on_receipt, "S8"),
+    _canary("wrong clock waited for longer than G", waits_longer_than_g, "S8"),
+    _canary("source released while it drains", released_too_early, "S9"),
+    _canary("drain closes what is wanted again", closes_what_is_wanted, "S9"),
+    _canary("old workers serve on after the flip", old_workers_serve_on, "S9"),
+    _canary("leader decides after a restore", decides_after_a_restore, "S11"),
+    _canary("outcome waits for everybody", waits_for_everybody, "L1"),
+    _canary("T_prep never ends", prepares_for_ever, "L2"),
+    _canary("aborts are not heard", aborts_are_not_heard, "L2"),
+    _canary("refused flip is never tried again", never_tries_again, "L3"),
+    _canary("silence is borne for ever", silence_is_borne, "L3"),
+    _canary("nobody follows a leader that died", vacancy_is_not_noticed, "L3"),
+    _canary("disk says synced before it is", disk_lies, "S3"),
+    _canary("damaged journal is trusted", damage_is_trusted, "S3"),
+    _canary("failed write is not read back", disk_is_not_read_again, "S3"),
+    _canary("proxy is not asked at a start", proxy_is_not_asked, "S6"),
+    _canary("deposed leader keeps its streams", leader_stays, "L3"),
+)
