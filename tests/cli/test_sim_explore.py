@@ -10,7 +10,6 @@ from simulator.explore import search
 from simulator.explore.canaries import CANARIES
 from simulator.explore.search import Count
 from simulator.explore.worlds import WORLDS
-from turnout.cli import sim_explore_limits
 from turnout.cli.main import turnout
 from turnout.cli.sim_explore_limits import Limits, Watch, memory_gib
 
@@ -159,7 +158,7 @@ def test_where_nobody_looks_on_a_line_a_minute_tells_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock_s = [0.0]
-    monkeypatch.setattr(sim_explore_limits.time, "monotonic", lambda: clock_s[0])
+    monkeypatch.setattr("turnout.cli.sim_explore_limits.time.monotonic", lambda: clock_s[0])
     with Watch("small", Limits()) as watch:
         for clock_s[0] in (1.0, 61.0, 62.0):
             assert watch(Count(worlds=122, steps=5, waiting=4))
