@@ -12,6 +12,11 @@ _SECTIONS = {
         "list": ("turnout.cli.sim_run:list_", "The scenarios that come along"),
         "plan": ("turnout.cli.sim_plan:plan", "Where coordinators and etcd belong on a map"),
     },
+    "Many": {
+        "sweep": ("turnout.cli.sim_sweep:sweep", "Run many seeds, each a fleet of its own"),
+        "replay": ("turnout.cli.sim_sweep:replay", "Run one seed again, to the last event"),
+        "shrink": ("turnout.cli.sim_sweep:shrink", "Make a failing seed's faults few"),
+    },
     "All that can happen": {
         "explore": ("turnout.cli.sim_explore:explore", "Exhaust small worlds, step by step"),
     },
