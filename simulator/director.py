@@ -58,6 +58,7 @@ class Director:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self.founder = stage.founder
         self._numbers = 0
         self.last: Wish | None = None
         """The last operation that could begin a switch."""
@@ -72,7 +73,7 @@ class Director:
             self._restart(operation)
             return
         if isinstance(operation, doing.RebaseOperation):
-            self._stage.founder.begin()
+            self.founder.begin()
             return
         self._numbers += 1
         make = self._event(operation, f"operation-{self._numbers}")

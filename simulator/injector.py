@@ -18,7 +18,7 @@ from simulator.judging.replays import Replays
 from simulator.moments import Point
 from simulator.moving import Moments, Whereabouts
 from simulator.network import Network
-from simulator.population import EVERYONE
+from simulator.population import EVERYONE, role_of
 from simulator.process import NodeName, Process
 from simulator.proxy import Memory
 from simulator.proxy_faults import Step
@@ -181,10 +181,11 @@ class Injector:
 
 
 def _touched(parts: Parts, fault: Fault) -> tuple[NodeName, ...]:
-    """Whom a fault touches, as things stand."""
+    """Whom a fault touches, as things stand: of a region only those that its kind can touch."""
     if isinstance(fault, kinds.EtcdQuorumFault):
         return _majority(parts)
-    return parts.whereabouts.of(fault.selectors)
+    roles = kinds.KINDS[fault.kind].roles
+    return tuple(n for n in parts.whereabouts.of(fault.selectors) if role_of(n) in roles)
 
 
 def _majority(parts: Parts) -> tuple[NodeName, ...]:

@@ -50,6 +50,11 @@ class Node:
     region: Region
 
 
+def role_of(name: NodeName) -> Role:
+    """What a process is, by its name."""
+    return Role(name.partition(" ")[0])
+
+
 def agent_id(region: Region, number: int) -> AgentId:
     """The id of a region's agent; they are counted from 1."""
     return AgentId(f"{region}/{number}")

@@ -240,9 +240,10 @@ class Expect:
         violated: the invariants that are broken, by number, where the verdict is ``invalid``.
         outcome: of the last operation that began a switch.
         laggards: exactly those agents that its outcome names.
-        elapsed_s_max: the longest that a switch took from accepted until over.
-        converged_within_s: from the heal of the last fault that healed (or the end of the last
-            operation) until every agent that can serves the newest commit.
+        elapsed_s_max: the longest that a switch took from accepted until live everywhere, or until
+            it was over in another way: aborted, rolled back, partial.
+        converged_within_s: from the last of: the heal of a fault, the newest commit, the agent's
+            own inclusion; until every agent that can serves that commit.
         refused: the name of the problem that the last operation is refused with.
         requests_lost_max: users' requests that failed, were misrouted or cut.
         reached: marks of rare states that must be reached.

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from simulator.fault_kinds import Fault, FaultKind
 from simulator.judging.course import Core
-from simulator.population import Node, Role
+from simulator.population import Node, Role, role_of
 from simulator.process import NodeName
 from simulator.scenario import CoreSection
 from turnout.protocol.clock import SECOND
@@ -94,7 +94,7 @@ def _is_tolerated(nodes: Sequence[Node], befell: Sequence[Befell]) -> bool:
         if one.fault.kind not in _ONE_DEATH:
             return False
         for name in one.nodes:
-            deaths[Role(name.partition(" ")[0])] += 1
+            deaths[role_of(name)] += 1
         is_agent = any(name.startswith(f"{Role.AGENT} ") for name in one.nodes)
         if is_agent and (one.until_ns is None or one.until_ns - one.since_ns > SECOND):
             return False

@@ -1,0 +1,74 @@
+"""What a scenario expects is looked at: each key fails a run that comes to something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulator.small_world import SWITCH, broken, simulated
+
+CUT = """
+[[fault]]
+when = "decision-write"
+kind = "partition"
+between = [["eu-west-1"], ["*"]]
+"""
+LATER = """
+[[operation]]
+at_s = 30.0
+do = "switch"
+service = "checkout"
+to = "blue"
+"""
+
+
+def failed(expectation: str, *parts: str) -> str:
+    """Why it failed: one expectation, and nothing else."""
+    found = broken(simulated(*parts, f"[expect]\n{expectation}\n", until_s=60.0))
+    (number, (text, *_)) = found.popitem() if found else ("", ("",))
+    assert number == f"expect.{expectation.split(maxsplit=1)[0]}" or not number
+    assert not found
+    return text
+
+
+@pytest.mark.parametrize(
+    ("expectation", "text"),
+    [
+        ('outcome = "aborted"', "live, not aborted"),
+        ('laggards = ["eu-west-1/1"]', "laggards are none, not eu-west-1/1"),
+        ("elapsed_s_max = 1.0", "epoch 3 took 1."),
+        ("converged_within_s = 0.1", "us-east-1/1 served epoch 3 1."),
+        ('refused = "stale-agents"', "not refused, not stale-agents"),
+        ('reached = ["halted", "abort"]', "not reached: halted"),
+    ],
+)
+def test_expectation_of_a_switch_that_went_well_fails(expectation: str, text: str) -> None:
+    assert text in failed(expectation, SWITCH)
+
+
+@pytest.mark.parametrize(
+    "expectation",
+    [
+        'outcome = "partial"',
+        'laggards = ["eu-west-1/1"]',
+        "elapsed_s_max = 8.0",
+        "converged_within_s = 3.0",
+    ],
+)
+def test_region_that_is_cut_off_for_good_is_expected_to_be_behind(expectation: str) -> None:
+    assert failed(expectation, SWITCH, CUT) == ""
+
+
+def test_everybody_else_must_converge_though_a_region_is_cut_off_from_all() -> None:
+    """The others are not excused by being on the other side of the cut."""
+    assert "us-east-1/1" in failed("converged_within_s = 0.1", SWITCH, CUT)
+
+
+def test_refusal_is_expected_by_its_code() -> None:
+    assert failed('refused = "no-good-agent"', SWITCH, CUT, LATER) != failed(
+        'refused = "stale-agents"', SWITCH, CUT, LATER
+    )
+
+
+def test_requests_that_died_with_a_proxy_are_counted() -> None:
+    restart = '[[fault]]\nat_s = 20.0\nkind = "proxy-restart"\nnode = "eu-west-1"\n'
+    assert "requests were lost" in failed("requests_lost_max = 0", SWITCH, restart)

@@ -1,0 +1,96 @@
+"""Whom a fault touches, whom it keeps out of a core, and how it heals."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulator.process import Condition
+from tests.simulator.small_world import SWITCH, broken, simulated
+
+
+def fault(kind: str, more: str, at_s: float = 5.0) -> str:
+    return f'[[fault]]\nat_s = {at_s}\nkind = "{kind}"\n{more}\n'
+
+
+def test_region_means_only_those_whom_the_kind_can_touch() -> None:
+    simulation = simulated(fault("disk-fail", 'node = "us-east-1"\nfor_s = 1.0'), until_s=5.5)
+    (befell,) = simulation.injector.befell
+    assert befell.nodes == ("agent us-east-1/1",)
+
+
+@pytest.mark.parametrize(
+    ("between", "hurt"),
+    [
+        ('[["eu-west-1"], ["*"]]', ("agent eu-west-1/1",)),
+        ('[["*"], ["eu-west-1"]]', ("agent eu-west-1/1",)),
+        ('[["agent eu-west-1/1"], ["etcd us-east-1"]]', ("agent eu-west-1/1", "etcd us-east-1")),
+    ],
+)
+def test_cut_between_some_and_everybody_keeps_only_the_some_out_of_a_core(
+    between: str, hurt: tuple[str, ...]
+) -> None:
+    simulation = simulated(fault("partition", f"between = {between}"), until_s=5.5)
+    (befell,) = simulation.injector.befell
+    assert befell.hurt == hurt
+
+
+def test_cut_of_the_leader_keeps_whoever_led_then_out_of_a_core() -> None:
+    simulation = simulated(fault("partition", 'between = [["leader"], ["*"]]'), until_s=20.0)
+    (befell,) = simulation.injector.befell
+    (hurt,) = befell.hurt
+    assert hurt.startswith("coordinator ")
+    leaders = [name for name, replica in simulation.replicas.items() if replica.leads]
+    assert leaders
+    assert hurt not in leaders
+
+
+def test_lost_quorum_that_never_heals_is_no_core_to_hold_anybody_to() -> None:
+    simulation = simulated(fault("etcd-quorum-loss", ""), SWITCH, until_s=60.0)
+    (befell,) = simulation.injector.befell
+    assert len(befell.hurt) == 2
+    assert broken(simulation) == {}
+
+
+def test_restarted_process_is_away_as_long_as_it_says() -> None:
+    restart = fault("restart", 'node = "agent eu-west-1/1"\ndown_ms = 3000.0')
+    simulation = simulated(restart, until_s=7.9)
+    (befell,) = simulation.injector.befell
+    process = simulation.processes[befell.nodes[0]]
+    assert (process.condition, befell.until_ns) == (Condition.DEAD, None)
+    simulation.go(8_100_000_000)
+    (befell,) = simulation.injector.befell
+    assert (process.condition, befell.until_ns) == (Condition.RUNNING, 8_000_000_000)
+
+
+def test_coordinator_outside_a_core_stays_dead_whoever_starts_it() -> None:
+    core = '[core]\nat_s = 8.0\nnode = ["us-east-1", "etcd us-east-2", "eu-west-1"]\n'
+    crash = fault("crash", 'node = "coordinator us-east-2"\nfor_s = 10.0')
+    simulation = simulated(crash, core, until_s=20.0)
+    alive = {name for name, replica in simulation.replicas.items() if replica.process.is_alive}
+    assert alive == {"coordinator us-east-1"}
+
+
+def test_operator_s_restart_is_a_restart_like_any_other() -> None:
+    operation = '[[operation]]\nat_s = 10.0\ndo = "restart"\nnode = ["followers"]\n'
+    simulation = simulated(operation, until_s=12.0)
+    (befell,) = simulation.injector.befell
+    assert len(befell.nodes) == 2
+    assert all(replica.process.life == 1 + (replica.process.name in befell.nodes)
+               for replica in simulation.replicas.values())  # fmt: skip
+
+
+def test_agent_whose_journal_lost_what_was_synced_is_started_again() -> None:
+    """Its supervisor does that; the loss befalls a later sync after one that failed."""
+    simulation = simulated(until_s=5.0)
+    (node, *_) = simulation.agents.values()
+    node.disk.on_lost()
+    lives = [node.process.is_alive]
+    simulation.go(6_500_000_000)
+    assert [*lives, node.process.is_alive] == [False, True]
+
+
+def test_replay_repeats_what_was_heard_and_nothing_comes_of_it() -> None:
+    simulation = simulated(SWITCH, fault("replay", "", at_s=30.0), until_s=31.0)
+    repeated = simulation.judge.chronicle.intrusions
+    assert {one.what.split()[2] for one in repeated} >= {"Prepare", "Sync", "Vote", "Report"}
+    assert all(one.before == one.after for one in repeated)

@@ -1,0 +1,85 @@
+"""Every scenario that comes along comes to what it expects, and between them they tell all that can be told."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from simulator.results import RunResult, Verdict
+from simulator.scenario_file import load_scenario
+from simulator.simulation import run
+from tests.architecture import ROOT
+
+SHIPPED = sorted((ROOT / "simulator" / "scenarios").glob("*.toml"))
+FINDINGS = sorted((Path(__file__).parent / "findings").glob("*.toml"))
+LONG = {"control-plane-gone-an-hour", "tables-that-nothing-needs", "ten-thousand-agents-reconnect"}
+"""They take seconds, and are run with their own seed only."""
+
+SPECIFICATION = (ROOT / "turnout" / "protocol" / "README.md").read_text(encoding="utf-8")
+STORIES = set(re.findall(r"\b[HP]\d+\b", SPECIFICATION.split("## 16.")[1]))
+UNTOLD = {
+    "H24": "is of an embedded store, and there is none",
+    "P6": "needs an agent that forges epochs, and here agents do not lie",
+}
+ROWS = range(1, 9)
+"""Of DESIGN.md's table "Behaviour under partition"."""
+
+others = [path for path in SHIPPED if path.stem not in LONG]
+
+
+def named(paths: list[Path]) -> list[ParameterSet]:
+    return [pytest.param(path, id=path.stem) for path in paths]
+
+
+def faults(result: RunResult) -> str:
+    found = [f"{f.number}: {line}" for f in result.findings for line in f.violations]
+    return "\n".join([f"{result.name} with seed {result.seed}:", *found])
+
+
+def comes_as_expected(path: Path, seed: int | None = None) -> None:
+    result = run(load_scenario(path), seed=seed, keep_story=False)
+    assert result.verdict is Verdict.VALID, faults(result)
+
+
+@pytest.mark.parametrize("path", named(SHIPPED))
+def test_scenario_comes_to_what_it_expects(path: Path) -> None:
+    comes_as_expected(path)
+
+
+@pytest.mark.parametrize("path", named(others))
+@pytest.mark.parametrize("seed", [2001, 2002])
+def test_scenario_with_another_seed_comes_to_what_it_expects(path: Path, seed: int) -> None:
+    comes_as_expected(path, seed)
+
+
+@pytest.mark.parametrize("path", named(FINDINGS))
+def test_finding_still_breaks_what_it_expects(path: Path) -> None:
+    """One that does not any more is shipped."""
+    result = run(load_scenario(path), keep_story=False)
+    assert result.verdict is Verdict.INVALID
+
+
+@pytest.mark.parametrize("path", named([*SHIPPED, *FINDINGS]))
+def test_scenario_is_named_as_its_file_and_says_what_it_is(path: Path) -> None:
+    scenario = load_scenario(path)
+    assert scenario.name == path.stem
+    assert scenario.description.endswith((".", ")"))
+
+
+def told() -> str:
+    return "\n".join(load_scenario(path).description for path in SHIPPED)
+
+
+def test_each_row_of_the_partition_table_is_told() -> None:
+    design = (ROOT / "docs" / "DESIGN.md").read_text(encoding="utf-8")
+    table = design.split("## 6. Behaviour under partition")[1].split("\n\n")[1]
+    assert len(table.splitlines()) - 2 == len(ROWS)
+    assert {int(row) for row in re.findall(r"\bRow (\d)\b", told())} == set(ROWS)
+
+
+def test_each_story_behind_a_rule_is_told_or_cannot_be() -> None:
+    assert {"H1", "H26", "P1", "P12"} <= STORIES
+    assert set(re.findall(r"\b[HP]\d+\b", told())) == STORIES - set(UNTOLD)
