@@ -24,7 +24,7 @@ from turnout.protocol.events import (
     Transacted,
     Wake,
 )
-from turnout.protocol.identifiers import ReplicaId
+from turnout.protocol.identifiers import Epoch, ReplicaId
 from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.participant_state import ParticipantState
 from turnout.protocol.records import (
@@ -72,6 +72,10 @@ MARKS: Mapping[str, str] = {
     "released": "a source that may be scaled down",
     "excluded": "an agent taken out of switches",
 }
+
+
+AT_THE_START = Epoch(2)
+"""The number that the first leader of every run uses up: it cannot know of none."""
 
 
 class Marks:
@@ -151,7 +155,8 @@ class Marks:
         """A replica's machine took an event."""
         if before.role is not after.role:
             self._changed_role(node, before, event, after)
-        if after.burning is not None and before.burning is None:
+        burning = after.burning
+        if burning is not None and before.burning is None and burning.epoch > AT_THE_START:
             self.reach("number-burnt")
         if isinstance(event, Transacted) and event.operation.name == DECIDE:
             if isinstance(event.result, Unknown):

@@ -385,8 +385,21 @@ class Fabric:
                 self.crash(replica)
                 return
             self._carry_out(replica, effect)
+        if before.fleet.agents is not replica.state.fleet.agents and replica.leads:
+            self._part_with_removed(replica)
         self._arm(replica, lambda: self.tell_replica(replica, Wake()))
         self._judge()
+
+    def _part_with_removed(self, replica: Replica) -> None:
+        """An agent that is removed loses its stream: under its name another may be enrolled."""
+        for agent, link in tuple(replica.links.items()):
+            if agent not in replica.state.fleet.agents:
+                del replica.links[agent]
+                self._break_later(link)
+
+    def _break_later(self, link: Link) -> None:
+        edge = self.edges[link.agent]
+        self.after(self.between(self.weather.delay_ns), lambda: self._break(edge, link))
 
     def _carry_out(self, replica: Replica, effect: CoordinatorEffect) -> None:
         match effect:
@@ -431,11 +444,7 @@ class Fabric:
 
     def _close_streams(self, replica: Replica) -> None:
         for link in tuple(replica.links.values()):
-            edge = self.edges[link.agent]
-            self.after(
-                self.between(self.weather.delay_ns),
-                lambda edge=edge, link=link: self._break(edge, link),  # type: ignore[misc]
-            )
+            self._break_later(link)
         replica.links.clear()
 
     # --- the leader key ----------------------------------------------------------------------
