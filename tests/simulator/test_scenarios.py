@@ -10,8 +10,9 @@ from _pytest.mark import ParameterSet
 
 from simulator.results import RunResult, Verdict
 from simulator.scenario_file import load_scenario
-from simulator.simulation import run
+from simulator.simulation import Simulation, run
 from tests.architecture import ROOT
+from turnout.protocol import keys
 
 SHIPPED = sorted((ROOT / "simulator" / "scenarios").glob("*.toml"))
 FINDINGS = sorted((Path(__file__).parent / "findings").glob("*.toml"))
@@ -26,6 +27,8 @@ UNTOLD = {
 }
 ROWS = range(1, 9)
 """Of DESIGN.md's table "Behaviour under partition"."""
+
+A_DAY = "tables-that-nothing-needs"
 
 others = [path for path in SHIPPED if path.stem not in LONG]
 
@@ -44,7 +47,7 @@ def comes_as_expected(path: Path, seed: int | None = None) -> None:
     assert result.verdict is Verdict.VALID, faults(result)
 
 
-@pytest.mark.parametrize("path", named(SHIPPED))
+@pytest.mark.parametrize("path", named([path for path in SHIPPED if path.stem != A_DAY]))
 def test_scenario_comes_to_what_it_expects(path: Path) -> None:
     comes_as_expected(path)
 
@@ -53,6 +56,18 @@ def test_scenario_comes_to_what_it_expects(path: Path) -> None:
 @pytest.mark.parametrize("seed", [2001, 2002])
 def test_scenario_with_another_seed_comes_to_what_it_expects(path: Path, seed: int) -> None:
     comes_as_expected(path, seed)
+
+
+def test_tables_that_nothing_needs_are_deleted_after_a_day_and_never_missed() -> None:
+    (path,) = (path for path in SHIPPED if path.stem == A_DAY)
+    scenario = load_scenario(path)
+    simulation = Simulation(scenario, keep_story=False)
+    simulation.go(scenario.duration_ns)
+    result = simulation.result(wall_ns=0)
+    assert result.verdict is Verdict.VALID, faults(result)
+    kept = [key for key in simulation.cluster.items() if key.startswith(keys.TABLES)]
+    assert len(result.switches) == 5
+    assert len(kept) == 2
 
 
 @pytest.mark.parametrize("path", named(FINDINGS))
