@@ -1,12 +1,14 @@
 # Every target but help, lock and clean stands on `setup`, which costs a blink when nothing
 # changed. Options for the program behind a target go in ARGS: make test ARGS="tests/protocol -k fencing"
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format coverage explore histories bench lock clean
+.PHONY: help setup demo test check format coverage explore sweep endless histories bench lock clean
 
 ARGS ?=
 JOBS ?= 2
 BENCH ?= phases
 THOROUGH ?= 10
+SEEDS ?= 300
+ENDLESS ?= three agents: three epochs, two takeovers, a death, standing changes at will
 # What `check` reads: the rooms, their tests, the benches.
 ROOMS := turnout coordinator edge_agent simulator chaos bench tests
 BIN := .venv/bin
@@ -35,11 +37,18 @@ format: setup ## Put every file into its format and mend what ruff can mend
 
 # Without what goes through the machines at random or exhaustively: each branch has a test that means it.
 coverage: setup ## Run the protocol's directed tests and show that they reach every branch of it
-	@$(BIN)/pytest tests/protocol -n $(JOBS) --ignore-glob='*/test_histor*' --ignore-glob='*/test_exploration*' \
+	@$(BIN)/pytest tests/protocol -n $(JOBS) --ignore-glob='*/test_histor*' \
 		--cov=turnout.protocol --cov-branch --cov-fail-under=100 $(ARGS)
 
-explore: setup ## Exhaust small worlds of the protocol (ARGS=--all: the long ones too)
-	@$(BIN)/python -m tests.protocol.explore $(ARGS)
+explore: setup ## Exhaust small worlds of the protocol (ARGS=--all: the long ones too; ARGS=--list)
+	@$(BIN)/turnout sim explore $(ARGS)
+
+# As far as time and memory go: ARGS="--minutes 600 --memory-gib 12"; Ctrl-C says how far it came.
+endless: setup ## Search the largest small world until it is stopped
+	@$(BIN)/turnout sim explore --world "$(ENDLESS)" $(ARGS)
+
+sweep: setup ## Simulate SEEDS worlds (300; a sweep for a release has 2000), judge each, show that broken machines are caught
+	@$(BIN)/turnout sim sweep --seeds 0..$$(($(SEEDS) - 1)) $(ARGS)
 
 histories: setup ## Random histories of the protocol, new ones, THOROUGH times as many as the tests
 	@TURNOUT_THOROUGH=$(THOROUGH) $(BIN)/pytest tests/protocol/test_histories*.py -n $(JOBS) -o timeout=0 $(ARGS)

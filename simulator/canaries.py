@@ -34,13 +34,12 @@ from turnout.protocol import (
     serving,
     session,
 )
-from turnout.protocol.activation import Wait
 from turnout.protocol.clock import Instant, MonotonicNs
 from turnout.protocol.election import Election
 from turnout.protocol.identifiers import NO_TERM
 from turnout.protocol.journal import Recovered
 from turnout.protocol.landing import LIVE_TIMER
-from turnout.protocol.records import Activation, Active, AgentRecord, Mode
+from turnout.protocol.records import Active, AgentRecord
 from turnout.protocol.switching import PREPARE_TIMER, UNDO_TIMER
 
 
@@ -88,18 +87,6 @@ def promise_forgotten(patch: Patches) -> None:
 def flips_on_receipt(patch: Patches) -> None:
     """A scheduled commit is flipped to when it is heard."""
     patch.setattr(learning, "_wait_ns", lambda *_: 0)
-
-
-def waits_longer_than_g(patch: Patches) -> None:
-    """The leader's clock is believed, however far away it says that the moment is."""
-
-    def wait(activation: Activation, estimate: object, now: Instant) -> Wait:
-        offset = estimate.offset(now.monotonic_ns)  # type: ignore[attr-defined]
-        if activation.mode is Mode.IMMEDIATE or activation.time_ns is None or offset is None:
-            return Wait(delay_ns=0)
-        return Wait(delay_ns=max(0, activation.time_ns - offset.middle - now.monotonic_ns))
-
-    patch.setattr(learning, "delay_until", wait)
 
 
 def released_too_early(patch: Patches) -> None:
@@ -245,7 +232,6 @@ CANARIES = (
     _canary("promise forgotten at restart", promise_forgotten, "S4"),
     _canary("lost reply taken for abort", explored.lost_reply_taken_for_abort, "S2"),
     _canary("scheduled commit flips on receipt", flips_on_receipt, "S8"),
-    _canary("wrong clock waited for longer than G", waits_longer_than_g, "S8"),
     _canary("source released while it drains", released_too_early, "S9"),
     _canary("drain closes what is wanted again", closes_what_is_wanted, "S9"),
     _canary("old workers serve on after the flip", old_workers_serve_on, "S9"),

@@ -41,6 +41,9 @@ HEAL_S = 480.0
 FIRST_S = 5.0
 SERVICES = (ServiceName("checkout"), ServiceName("search"))
 
+LEADERLESS = (FaultKind.CRASH, FaultKind.PAUSE, FaultKind.PARTITION)
+"""What takes a leader away."""
+
 RESTORE_SHARE = 0.05
 """Of the seeds, those whose store goes back: nothing is decided after it, so the rest is lost on them."""
 
@@ -229,7 +232,27 @@ def _faults(chance: Stream, nodes: Sequence[Node]) -> tuple[Fault, ...]:
         return ()
     wanted = chance.randint(3, 30)
     faults = [_fault(chance, chance.choice(enabled), nodes) for _ in range(wanted)]
+    delicate = [kind for kind in LEADERLESS if kind in enabled]
+    if delicate:
+        faults += [_takeover(chance, chance.choice(delicate)) for _ in range(chance.randint(0, 4))]
     return tuple(dict.fromkeys(faults))
+
+
+def _takeover(chance: Stream, kind: FaultKind) -> Fault:
+    """The leader is gone for about as long as a failover takes, just when it writes or is voted for."""
+    point = chance.choice((Point.ACCEPT_WRITE, Point.VOTE, Point.DECISION_WRITE, Point.DECISION))
+    made: dict[str, Any] = {
+        "kind": kind,
+        "when": ReachPoint(point),
+        "switch": chance.randint(1, 15),
+        "for_s": round(chance.uniform(3.0, 20.0), 3),
+    }
+    if kind is FaultKind.PARTITION:
+        made["between"] = ((LEADER,), (Selector("*"),))
+    else:
+        made["node"] = (LEADER,)
+    fault: Fault = KINDS[kind].cls(**made)
+    return fault
 
 
 def _fault(chance: Stream, kind: FaultKind, nodes: Sequence[Node]) -> Fault:

@@ -43,7 +43,8 @@ class Found:
     """What a search came to.
 
     Attributes:
-        depth: steps on the way to the first world of the frontier, or to the violation.
+        depth: steps on the way to the violation, to the first world of the frontier, or, where
+            there is neither, to the world that was found last.
         history: how the violation comes about, from the first world on.
         is_history: whether one cluster can go through it as it stands: see :func:`explore`.
     """
@@ -83,7 +84,7 @@ def explore(
     return Found(
         ended=ended,
         count=search.count(),
-        depth=len(history) if history else search.depth() + 1,
+        depth=len(history) or search.depth(),
         violation=search.violation,
         history=history or search.as_kept(),
         is_history=bool(history),
@@ -162,8 +163,10 @@ class _Search:
     # --- how it came about -------------------------------------------------------------------
 
     def depth(self) -> int:
-        """Steps to the world that is visited, or would be next."""
-        return len(self._way(self._queue[0] if self._queue and not self.violation else self._at))
+        """Steps to the first world of the frontier; to the violation; or to what was found last."""
+        if self.violation is not None:
+            return len(self._way(self._at)) + 1
+        return len(self._way(self._queue[0] if self._queue else len(self._found) - 1))
 
     def _way(self, number: int) -> list[int]:
         """The worlds on the way to one, without the first."""

@@ -170,7 +170,11 @@ class _Teller:
                 text = self._parcel(number)
                 told.setdefault(text, []).append(self.agents[parcel.to])
         for text, agents in told.items():
-            yield f"{_listed(agents)} are told {text}" if agents[1:] else f"{agents[0]} is told {text}"
+            yield (
+                f"{_listed(agents)} are told {text}"
+                if agents[1:]
+                else f"{agents[0]} is told {text}"
+            )
 
 
 def _plain(call: Call) -> tuple[int, str, int]:

@@ -89,7 +89,9 @@ class Wording:
     def _head(self, head: Head | None) -> str:
         if head is None:
             return _NO_HEAD
-        return f"head: decided {head.decided}, committed {head.committed} ({self.table(head.digest)})"
+        return (
+            f"head: decided {head.decided}, committed {head.committed} ({self.table(head.digest)})"
+        )
 
     # --- requests, records, the store --------------------------------------------------------
 
@@ -136,9 +138,7 @@ class Wording:
 
     def store(self, before: FakeStore, after: FakeStore) -> Iterator[str]:
         """What is new in the store."""
-        changed = {
-            key: item for key, item in after.items.items() if before.items.get(key) != item
-        }
+        changed = {key: item for key, item in after.items.items() if before.items.get(key) != item}
         written = [self._written(item) for key, item in sorted(changed.items()) if _is_told(key)]
         if written:
             yield f"the store has {', '.join(written)}"

@@ -41,7 +41,7 @@ class SmallWorld:
     Attributes:
         prompt_proxies: staging and probing end in the step that began them.
         long: takes minutes, so that only ``--all`` or its name searches it.
-        endless: never exhausted so far: searched by name, as far as there is time and memory.
+        endless: never exhausted so far: only its name searches it, as far as time and memory go.
     """
 
     name: str
@@ -160,6 +160,7 @@ WORLDS = (
         name="switch, two takeovers",
         replicas=2,
         budget=Budget(requests=ONE_SWITCH, elections=(1, 0)),
+        long=True,
     ),
     SmallWorld(
         name="switch and rollback, two takeovers",
@@ -187,7 +188,7 @@ WORLDS = (
         replicas=2,
         agents=3,
         budget=Budget(requests=ONE_SWITCH, elections=(1,)),
-        endless=True,
+        long=True,
     ),
     SmallWorld(
         name="switch, standing changes at will",

@@ -113,9 +113,8 @@ def _switch(simulation: Simulation, epoch: Epoch, switch: Switch) -> SwitchResul
     committed = decision is not None and decision.verdict is Decided.COMMIT
     activation = decision.head.activation if decision is not None and committed else None
     agents = tuple(_agents(simulation, epoch, switch))
-    on_time = [
-        a.flipped_ns for a in agents if a.flipped_ns is not None and a.agent not in _late(switch)
-    ]
+    asked = set(switch.required) - _late(switch)
+    on_time = [a.flipped_ns for a in agents if a.flipped_ns is not None and a.agent in asked]
     return SwitchResult(
         epoch=epoch,
         kind=switch.intent.request.kind,

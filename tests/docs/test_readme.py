@@ -18,7 +18,12 @@ from turnout.runtime.table_file import parse_table
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
     path
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("turnout/*/*.md"))
+    for path in (
+        *ROOT.glob("*.md"),
+        *ROOT.glob("*/*.md"),
+        *ROOT.glob("turnout/*/*.md"),
+        *ROOT.glob("simulator/*/*.md"),
+    )
     if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
 ]
 COMMANDS = [

@@ -8,7 +8,7 @@ import sys
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.protocol.strategies import agent_records, downs, tables, ups
@@ -35,6 +35,21 @@ def test_order_in_which_keys_were_set_does_not_show(plain: dict[str, int]) -> No
 def test_canonical_json_has_sorted_keys_no_blanks_and_utf_8() -> None:
     plain = {"b": [1, None, True], "a": "grün\n"}
     assert canonical_json(plain) == '{"a":"grün\\n","b":[1,null,true]}'.encode()
+
+
+@given(plain_values)
+@example(
+    {"\uffff": 1, "\U00010000": 2, "é": '\x00\x1f\x7f\u2028\\/"', "e": 2**64, "": -(2**63) - 1}
+)
+def test_canonical_json_is_what_the_standard_library_writes(plain: object) -> None:
+    written = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert canonical_json(plain) == written.encode()
+
+
+@pytest.mark.parametrize("plain", ["\ud800", {"a": ["\udfff"]}])
+def test_canonical_json_refuses_a_lone_surrogate(plain: object) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        canonical_json(plain)
 
 
 def test_digest_is_sha_256_in_hex() -> None:

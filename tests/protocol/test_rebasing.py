@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from tests.protocol.fake_store import FakeStore
-from tests.protocol.nodes import DOMAIN
+from simulator.explore.nodes import DOMAIN
+from simulator.explore.store import FakeStore
 from turnout.protocol import keys
 from turnout.protocol.codec import canonical_bytes, decode
 from turnout.protocol.identifiers import NO_TERM, AgentId, Digest, Epoch, ReplicaId, Term

@@ -32,6 +32,9 @@ _SECTIONS = {
         "include": ("turnout.cli.exclusions:include", "Take a region in again"),
         "waive": ("turnout.cli.waive:waive", "Do without an agent's word that its drain ended"),
     },
+    "Try it without a fleet": {
+        "sim": ("turnout.cli.sim:sim", "Run scenarios in virtual time, plan, explore"),
+    },
     "Set up and run": {
         "dev": ("turnout.cli.dev:dev", "A whole fleet on this machine, to try things out"),
         "domain": ("turnout.cli.domain:domain", "Begin a domain's history, or begin it anew"),

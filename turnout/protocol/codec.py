@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from typing import TypeVar, get_args, get_origin
 
+import orjson
 from attrs import has
 from cattrs import Converter, transform_error
 from cattrs.errors import BaseValidationError
@@ -82,8 +83,15 @@ _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 
 def canonical_json(plain: object) -> bytes:
-    """Encode dicts, lists, strings, whole numbers, booleans and None canonically."""
-    return _encoder.encode(plain).encode()
+    """Encode dicts, lists, strings, whole numbers, booleans and None canonically.
+
+    orjson writes the same bytes in a tenth of the time, but no number of more than 64 bits and no deep
+    nesting; what it will not take the standard library encodes, or refuses.
+    """
+    try:
+        return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return _encoder.encode(plain).encode()
 
 
 def canonical_bytes(value: object) -> bytes:

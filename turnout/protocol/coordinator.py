@@ -208,6 +208,8 @@ def _decide_won(turn: Turn, epoch: Epoch, won: Won) -> None:
     assert attempt.deciding is not None
     landing.decided(turn, attempt.deciding, won.revision)
     _answer_undone(turn, attempt.deciding)
+    if attempt.deciding.verdict is Verdict.ABORT and len(attempt.silent) == len(attempt.required):
+        takeover.hand_over_if_alone(turn, was_unanswered=True)
 
 
 def _answer_undone(turn: Turn, decision: Decision) -> None:
@@ -221,6 +223,11 @@ def _answer_undone(turn: Turn, decision: Decision) -> None:
         record = RequestRecord(epoch=decision.epoch, body=event.request.body_digest())
         turn.change(requests=turn.state.requests.put(event.request.key, record))
         turn.ask(Reply(ticket=event.ticket, answer=Accepted(epoch=decision.epoch)))
+
+
+def _outcome_won(turn: Turn, epoch: Epoch, won: Won) -> None:
+    landing.concluded(turn, epoch, won.revision)
+    takeover.hand_over_if_alone(turn)
 
 
 def _fleet_won(turn: Turn, epoch: Epoch, won: Won) -> None:
@@ -239,7 +246,7 @@ _ON_WON: dict[str, Callable[[Turn, Epoch, Won], None]] = {
     CREATE_HEAD: lambda turn, epoch, won: takeover.created_head(turn, won.revision),
     ACCEPT: _accept_won,
     DECIDE: _decide_won,
-    OUTCOME: lambda turn, epoch, won: landing.concluded(turn, epoch, won.revision),
+    OUTCOME: _outcome_won,
     FLEET: _fleet_won,
     RELEASE: lambda turn, epoch, won: releasing.released(turn, epoch),
     NOTE: _note_won,
@@ -395,3 +402,4 @@ def _in_doubt(turn: Turn, report: Report) -> bool:
 
 def _on_gone(turn: Turn, event: AgentGone) -> None:
     turn.change(connected=turn.state.connected.drop(event.agent))
+    takeover.hand_over_if_alone(turn)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from bisect import bisect_left
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from turnout.protocol.clock import ClockNs, Instant
 from turnout.protocol.codec import canonical_bytes
@@ -209,9 +209,9 @@ class Following:
         return self.decision.epoch
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class CoordinatorState:
-    """All that one replica knows.
+    """All that one replica knows. Not slotted: see ``Turn.change``.
 
     Attributes:
         incarnation: as stored, with its exact bytes in ``reign``.
@@ -311,8 +311,14 @@ class Turn:
         self.effects.extend(effects)
 
     def change(self, **changes: object) -> None:
-        """Replace fields of the state."""
-        self.state = evolve(self.state, **changes)  # type: ignore[arg-type]
+        """Replace fields of the state, as ``evolve`` does but at once and not field by field.
+
+        A leader changes its two dozen fields some fifty times in a switch of ten agents.
+        """
+        fields = vars(self.state)
+        assert changes.keys() <= fields.keys(), f"no such fields: {changes.keys() - fields.keys()}"
+        self.state = object.__new__(CoordinatorState)
+        vars(self.state).update(fields, **changes)
 
     def arm(self, name: str, delay_ns: int) -> None:
         """Arm a deadline, this long from now."""

@@ -36,6 +36,7 @@ from turnout.protocol.records import (
     RequestRecord,
     SignedTable,
     Standing,
+    Status,
     Verdict,
     digest_of_ids,
 )
@@ -59,6 +60,8 @@ from turnout.protocol.wire import unpack_table
 from turnout.protocol.writes import create_head, decide
 
 ANOTHER_LEADS = "another replica holds the leader key"
+
+ALONE = "no agent reaches this replica: another one may be reached"
 
 
 def begin(turn: Turn) -> None:
@@ -334,6 +337,23 @@ def halt(turn: Turn, reason: str) -> None:
     turn.state = CoordinatorState(
         role=Role.HALTED, term=state.term, incarnation=state.incarnation, trouble=reason
     )
+
+
+def hand_over_if_alone(turn: Turn, *, was_unanswered: bool = False) -> None:
+    """Let another replica lead if no agent is left here, and one waits for what a leader would tell.
+
+    Or (``was_unanswered``) if nobody at all has answered what was prepared.
+
+    1. A leader is cut off from all agents, and not from the store: it keeps its lease. 2. What it
+    decided last stays in doubt everywhere (L2, L3), and every later switch is aborted, for good. Another
+    replica may be reached. If none is, no harm is done: whoever leads without ever having had a stream
+    stays, so a fleet that is down does not drive the lead in circles.
+    """
+    state = turn.state
+    busy = state.attempt is not None or state.burning is not None or state.unfinished is not None
+    is_waited_for = was_unanswered or state.fleet.with_status(Status.STALE)
+    if is_waited_for and not state.connected and not busy:
+        depose(turn, ALONE)
 
 
 def depose(turn: Turn, reason: str) -> None:

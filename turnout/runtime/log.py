@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal, TextIO
 
 import structlog
@@ -102,6 +103,7 @@ def _redacted(name: str, value: object, depth: int) -> object:
     return value
 
 
+@lru_cache(maxsize=256)
 def _is_secret(name: str) -> bool:
     # "signingKey", "signing-key" and "SIGNING_KEY" are one name here.
     plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace("-", "_")
