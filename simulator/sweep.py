@@ -86,10 +86,11 @@ def run_seed(seed: int, scenario: Scenario | None = None) -> tuple[SeedResult, t
     return SeedResult.of(result), result.reached
 
 
-def look_for(canary: Canary) -> CanaryResult:
+def look_for(canary: Canary, most: int = CANARY_SEEDS) -> CanaryResult:
     """Run seeds with a machine broken on purpose until its invariant catches it."""
+    tried = 0
     with canary.broken():
-        for tried, seed in enumerate(canary.seeds(CANARY_SEEDS), start=1):
+        for tried, seed in enumerate(canary.seeds(most), start=1):
             result, _ = run_seed(seed)
             if canary.number in result.violated:
                 return CanaryResult(

@@ -71,7 +71,6 @@ MARKS: Mapping[str, str] = {
     "drain-timeout": "a source whose drain had had all its time",
     "released": "a source that may be scaled down",
     "excluded": "an agent taken out of switches",
-    "mistrust": "an agent that did not believe what a coordinator said",
 }
 
 
@@ -112,8 +111,6 @@ class Marks:
             self.reach("vote-no")
         if after.staged_lost and not before.staged_lost:
             self.reach("yes-withdrawn")
-        if after.mistrust and not before.mistrust:
-            self.reach("mistrust")
         if before.record is not after.record:
             self._journalled(before, after)
         if after.drains is not before.drains and any(d.ended == "timeout" for d in after.drains):
@@ -214,7 +211,8 @@ class Marks:
 
     def _decided(self, decision: Decision) -> None:
         if decision.verdict is Verdict.ABORT:
-            self.reach("abort")
+            if decision.kind is not None:  # a used-up number was no switch
+                self.reach("abort")
             return
         activation = decision.head.activation
         self.reach("commit-scheduled" if activation.mode is Mode.SCHEDULED else "commit-immediate")
