@@ -39,6 +39,7 @@ from turnout.protocol.transactions import KeyValue, Put
 from turnout.protocol.wire import unpack_table
 
 Source = tuple[ServiceName, Colour]
+Votes = dict[AgentId, tuple[str, int]]
 InFlight = Callable[[AgentId, ServiceName, Colour], int]
 
 MILLION = 1_000_000
@@ -59,7 +60,7 @@ class Switch:
     required: tuple[AgentId, ...] = ()
     ended_ns: int | None = None
     outcome: Outcome | None = None
-    votes: dict[AgentId, tuple[str, int]] = field(factory=dict)
+    votes: Votes = field(factory=dict)
 
     @property
     def is_commit(self) -> bool:
@@ -121,6 +122,7 @@ class Chronicle:
         self._planned: dict[str, tuple[int, int]] = {}
         self._founded: tuple[Epoch, int] | None = None
         self._first_proof = 0
+        self._votes: dict[Epoch, Votes] = {}
 
     def begin(self, items: Mapping[str, KeyValue]) -> None:
         """What the store holds when the run begins."""
@@ -145,6 +147,10 @@ class Chronicle:
         """The switches of the present incarnation."""
         first = self._founded[0] if self._founded else NO_EPOCH
         return ((epoch, switch) for epoch, switch in self.switches.items() if epoch > first)
+
+    def votes_on(self, epoch: Epoch) -> Votes:
+        """What was said first of an epoch, by agent: a vote may come before the store has its intent."""
+        return self._votes.setdefault(epoch, {})
 
     def days_of(self, agent: AgentId) -> Days:
         """What is remembered of an agent."""
@@ -347,7 +353,8 @@ class Chronicle:
                 continue
             if write.key.startswith(keys.INTENTS):
                 intent = decode(write.value, Intent, limit=MAX_TABLE_BYTES)
-                self.switches[intent.epoch] = Switch(intent, now_ns)
+                votes = self.votes_on(intent.epoch)
+                self.switches[intent.epoch] = Switch(intent, now_ns, votes=votes)
             elif write.key.startswith(keys.DECISIONS):
                 self._decided(decode(write.value, Decision, limit=MAX_TABLE_BYTES), now_ns)
             elif write.key.startswith(keys.OUTCOMES):

@@ -135,10 +135,9 @@ class Judge:
         """An agent sends a vote or report."""
         ghost = self.witness.ghosts[node.agent]
         if isinstance(message, Vote):
-            switch = self.chronicle.switches.get(message.epoch)
-            if switch is not None:
-                said = f"no ({message.no})" if message.no else "yes"
-                switch.votes.setdefault(node.agent, (said, self._agenda.now_ns))
+            said = f"no ({message.no})" if message.no else "yes"
+            votes = self.chronicle.votes_on(message.epoch)
+            votes.setdefault(node.agent, (said, self._agenda.now_ns))
             if ghost.votes(message, node.disk.record):
                 self.witness.judge()
 

@@ -38,7 +38,7 @@ def failed(expectation: str, *parts: str) -> str:
         ("elapsed_s_max = 1.0", "epoch 3 took 1."),
         ("converged_within_s = 0.1", "us-east-1/1 served epoch 3 1."),
         ('refused = "stale-agents"', "not refused, not stale-agents"),
-        ('reached = ["halted", "abort"]', "not reached: halted"),
+        ('reached = ["halted", "commit-scheduled"]', "not reached: halted"),
     ],
 )
 def test_expectation_of_a_switch_that_went_well_fails(expectation: str, text: str) -> None:
