@@ -26,7 +26,6 @@ from simulator.proxy import Proxy
 from simulator.replica_node import ReplicaNode
 from turnout.protocol import (
     coordinator,
-    draining,
     election,
     gate,
     journal,
@@ -38,7 +37,6 @@ from turnout.protocol import (
 from turnout.protocol.clock import Instant, MonotonicNs
 from turnout.protocol.election import Election
 from turnout.protocol.journal import Recovered
-from turnout.protocol.landing import LIVE_TIMER
 from turnout.protocol.records import Active, AgentRecord
 from turnout.protocol.switching import PREPARE_TIMER, UNDO_TIMER
 
@@ -83,19 +81,9 @@ def released_too_early(patch: Patches) -> None:
     patch.setattr(releasing, "_is_draining", lambda *_: False)
 
 
-def closes_what_is_wanted(patch: Patches) -> None:
-    """A drain goes on while a table is prepared or committed that sends to its colour (H21)."""
-    patch.setattr(draining, "_is_wanted", lambda *_: False)
-
-
 def decides_after_a_restore(patch: Patches) -> None:
     """A leader that is shown a newer head than its store's takes no notice."""
     patch.setattr(gate, "_is_ahead", lambda *_: False)
-
-
-def waits_for_everybody(patch: Patches) -> None:
-    """T_live never ends: a commit has no outcome while an agent is away."""
-    patch.setitem(coordinator._ON_TIMER, LIVE_TIMER, lambda *_: None)
 
 
 def prepares_for_ever(patch: Patches) -> None:
@@ -219,11 +207,9 @@ CANARIES = (
     _canary("lost reply taken for abort", explored.lost_reply_taken_for_abort, "S2"),
     _canary("scheduled commit flips on receipt", flips_on_receipt, "S8"),
     _canary("source released while it drains", released_too_early, "S9"),
-    _canary("drain closes what is wanted again", closes_what_is_wanted, "S9"),
     _canary("old workers serve on after the flip", old_workers_serve_on, "S9"),
     _canary("leader decides after a restore", decides_after_a_restore, "S11"),
-    _canary("outcome waits for everybody", waits_for_everybody, "L1"),
-    _canary("T_prep never ends", prepares_for_ever, "L2"),
+    _canary("T_prep never ends", prepares_for_ever, "L1"),
     _canary("aborts are not heard", aborts_are_not_heard, "L2"),
     _canary("refused flip is never tried again", never_tries_again, "L3"),
     _canary("silence is borne for ever", silence_is_borne, "L3"),

@@ -26,7 +26,7 @@ PROTOCOL_MAY_IMPORT: Final = frozenset(
     {
         "__future__", "abc", "attrs", "base64", "binascii", "bisect", "cattrs", "collections",
         "cryptography", "enum", "fractions", "functools", "hashlib", "heapq", "hmac", "ipaddress",
-        "itertools", "json", "math", "nacl", "operator", "re", "string", "struct", "textwrap", "turnout",
+        "itertools", "json", "math", "nacl", "operator", "orjson", "re", "string", "struct", "textwrap", "turnout",
         "types", "typing", "unicodedata", "zlib",
     }
 )  # fmt: skip

@@ -300,7 +300,8 @@ class Fabric:
 
     def _arrive_up(self, link: Link, message: Up, *, opened: bool) -> None:
         edge, replica = self.edges[link.agent], self.replicas[link.replica]
-        if edge.cut_up or not replica.leads:
+        is_stranger = link.agent not in replica.state.fleet.agents
+        if edge.cut_up or not replica.leads or (opened and is_stranger):
             if opened:
                 self._break(edge, link)
             return
