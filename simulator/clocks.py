@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from attrs import define
 
-from turnout.protocol.clock import ClockNs, Instant, MonotonicNs
+from turnout.protocol.clock import Instant, MonotonicNs
 
 WALL_NS = 1_700_000_000 * 10**9
 """True wall-clock time when a run begins: some second of 2023."""
@@ -52,11 +52,13 @@ class NodeClock:
 
     def now(self, true_ns: int) -> Instant:
         """All clocks read together."""
-        monotonic_ns = self.monotonic_ns(true_ns)
+        since_ns = true_ns - self._turned_ns
+        elapsed_ns = since_ns + since_ns * self.ppm // MILLION
+        monotonic_ns = self.offset_ns + self._turned_mono_ns + elapsed_ns
         return Instant(
-            monotonic_ns=monotonic_ns,
-            clock_ns=ClockNs(self._steady_ns + monotonic_ns),
-            wall_ns=self.wall_ns(true_ns),
+            monotonic_ns=monotonic_ns,  # type: ignore[arg-type]
+            clock_ns=self._steady_ns + monotonic_ns,  # type: ignore[arg-type]
+            wall_ns=WALL_NS + true_ns + self.wall_error_ns,
             wall_bound_ns=self.bound_ns,
         )
 

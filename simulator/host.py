@@ -16,6 +16,8 @@ from simulator.virtual_time import Appointment
 from turnout.protocol.clock import Instant, MonotonicNs
 from turnout.protocol.events import Wake
 
+WAKE = Wake()
+
 State = TypeVar("State")
 State_contra = TypeVar("State_contra", contravariant=True)
 Event = TypeVar("Event")
@@ -83,6 +85,8 @@ class Host(Generic[State, Event, Effect]):
         self._seam = -1
         self._is_running = False
         self._is_waiting = False
+        self._due: MonotonicNs | None = None
+        self._may_be_due = False
         self._alarm: tuple[MonotonicNs, Appointment] | None = None
         self.state: State
         process.on_drift.append(self._arm_anew)
@@ -91,6 +95,7 @@ class Host(Generic[State, Event, Effect]):
         """The process has started: begin with this state, and nothing of an earlier life."""
         self.end()
         self.state = state
+        self._due = self._machine.next_deadline(state)
         self._arm()
 
     def end(self) -> None:
@@ -126,8 +131,9 @@ class Host(Generic[State, Event, Effect]):
         if self._is_running:
             return
         process, life = self._process, self._process.life
-        self._is_running = True
-        while self._goes_on(life):
+        self._is_running = self._may_be_due = True
+        running = Condition.RUNNING
+        while process.condition is running and process.life == life and not self._is_waiting:
             if self._effects:
                 self._go_on(life)
             elif not self._take_next():
@@ -163,10 +169,11 @@ class Host(Generic[State, Event, Effect]):
 
     def _take_next(self) -> bool:
         """One step, if anything is due or told."""
+        if not (self._events or self._may_be_due):
+            return False
         now = self._process.now()
-        due = self._machine.next_deadline(self.state)
-        if due is not None and due <= now.monotonic_ns:
-            self._step(Wake(), now)
+        if self._due is not None and self._due <= now.monotonic_ns:
+            self._step(WAKE, now)
             return True
         if not self._events:
             return False
@@ -174,14 +181,17 @@ class Host(Generic[State, Event, Effect]):
         return True
 
     def _step(self, event: Event | Wake, now: Instant) -> None:
+        """Its next deadline is worked out here, once: no time passes before the run ends or waits."""
         before = self.state
         self.state, self._effects = self._machine.step(before, event, now)
+        due = self._due = self._machine.next_deadline(self.state)
+        self._may_be_due = due is not None and due <= now.monotonic_ns
         self._watcher.stepped(before, event, self.state, self._effects)
 
     def _arm(self) -> None:
         """Have the machine woken in time; an alarm that rings too early is set again."""
-        due = None if self._is_waiting else self._machine.next_deadline(self.state)
-        if due is None or (self._alarm is not None and self._alarm[0] <= due):
+        due = self._due
+        if due is None or self._is_waiting or (self._alarm is not None and self._alarm[0] <= due):
             return
         if self._alarm is not None:
             self._alarm[1].cancel()
@@ -195,5 +205,9 @@ class Host(Generic[State, Event, Effect]):
             self._arm()
 
     def _ring(self) -> None:
+        """Often it is too early: what it was set for was put off meanwhile."""
         self._alarm = None
-        self._run()
+        if self._due is None or self._process.monotonic_ns() < self._due:
+            self._arm()
+        else:
+            self._run()

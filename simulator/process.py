@@ -13,7 +13,7 @@ from typing import NewType
 
 from simulator.clocks import NodeClock
 from simulator.virtual_time import Act, Agenda, Appointment
-from turnout.protocol.clock import Instant
+from turnout.protocol.clock import Instant, MonotonicNs
 from turnout.protocol.identifiers import Region
 
 NodeName = NewType("NodeName", str)
@@ -61,14 +61,18 @@ class Process:
         """Its clocks, read together."""
         return self.clock.now(self.agenda.now_ns)
 
+    def monotonic_ns(self) -> MonotonicNs:
+        """Its monotonic clock, read alone."""
+        return self.clock.monotonic_ns(self.agenda.now_ns)
+
     def deliver(self, act: Act, life: int) -> None:
         """Something comes for one life of it: now, or once it goes on."""
-        if life != self.life or self.condition is Condition.DEAD:
+        if life != self.life:
             return
-        if self.condition is Condition.STOPPED:
-            self._kept.append(act)
-        else:
+        if self.condition is Condition.RUNNING:
             act()
+        elif self.condition is Condition.STOPPED:
+            self._kept.append(act)
 
     def after(self, delay_ns: int, act: Act) -> Appointment:
         """A timer of its own, for this life; ``delay_ns`` is true time."""

@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from attrs import define, evolve, field, frozen
 
 from simulator.etcd.ledger import Committed
+from simulator.judging.stored import value_of
 from simulator.world import AgentView, ProxyEffect, ReplicaView
 from turnout.protocol import keys
 from turnout.protocol.clock import MS
-from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.effects import Activate, CloseSource, Stage, Transact
 from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, ServiceName
 from turnout.protocol.invariants import Intrusion, Parting, Proof, ScheduledFlip
-from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.messages import Report
 from turnout.protocol.participant_state import ParticipantState
 from turnout.protocol.records import (
@@ -128,7 +127,7 @@ class Chronicle:
         """What the store holds when the run begins."""
         stored = items.get(keys.HEAD)
         if stored is not None:
-            head = decode(stored.value, Head, limit=MAX_TABLE_BYTES)
+            head = value_of(stored.value, Head)
             self._founded = (head.committed, 0) if head.committed else None
         for key, item in sorted(items.items()):
             if key.startswith(keys.TABLES):
@@ -321,7 +320,7 @@ class Chronicle:
             return
         for write in effect.transaction.writes:
             if isinstance(write, Put) and write.key.startswith(keys.DECISIONS):
-                head = decode(write.value, Decision, limit=MAX_TABLE_BYTES).head
+                head = value_of(write.value, Decision).head
                 self._planned.setdefault(head.signature, (now_ns, node.process.clock.ppm))
         for place, proof in enumerate(self.proofs):
             if place >= self._first_proof and proof.term == operation.term:
@@ -333,7 +332,7 @@ class Chronicle:
         shown, stored = report.committed, items.get(keys.HEAD)
         if shown is None or stored is None or not node.leads:
             return
-        head = decode(stored.value, Head, limit=MAX_TABLE_BYTES)
+        head = value_of(stored.value, Head)
         term = node.state.term
         is_news = all(proof.term != term for proof in self.proofs[self._first_proof :])
         if shown.incarnation == head.incarnation and shown.decided > head.decided and is_news:
@@ -352,13 +351,13 @@ class Chronicle:
             if not isinstance(write, Put):
                 continue
             if write.key.startswith(keys.INTENTS):
-                intent = decode(write.value, Intent, limit=MAX_TABLE_BYTES)
+                intent = value_of(write.value, Intent)
                 votes = self.votes_on(intent.epoch)
                 self.switches[intent.epoch] = Switch(intent, now_ns, votes=votes)
             elif write.key.startswith(keys.DECISIONS):
-                self._decided(decode(write.value, Decision, limit=MAX_TABLE_BYTES), now_ns)
+                self._decided(value_of(write.value, Decision), now_ns)
             elif write.key.startswith(keys.OUTCOMES):
-                self._ended(decode(write.value, Outcome, limit=MAX_TABLE_BYTES), now_ns)
+                self._ended(value_of(write.value, Outcome), now_ns)
             elif write.key.startswith(keys.RELEASED):
                 epoch = Epoch(int(write.key.removeprefix(keys.RELEASED)))
                 self._released(epoch, items, fleet, nodes, now_ns)
@@ -387,8 +386,8 @@ class Chronicle:
         now_ns: int,
     ) -> None:
         """What every enrolled agent has to do with the sources that may be scaled down from now on."""
-        intent = decode(items[keys.intent(epoch)].value, Intent, limit=MAX_TABLE_BYTES)
-        head = decode(items[keys.HEAD].value, Head, limit=MAX_TABLE_BYTES)
+        intent = value_of(items[keys.intent(epoch)].value, Intent)
+        head = value_of(items[keys.HEAD].value, Head)
         for agent in sorted(fleet.agents):
             node = nodes.get(agent)
             if node is None or keys.waiver(epoch, agent) in items:

@@ -31,6 +31,7 @@ class Ghost:
     answered: list[Answered] = field(factory=list)
     promised: dict[tuple[str, int], Term] = field(factory=dict)
     committed: Epoch = NO_EPOCH
+    _drawn: tuple[tuple[object, ...], AgentPicture] | None = None
 
     def journalled(self, record: AgentRecord) -> None:
         """A record is on its disk."""
@@ -70,7 +71,18 @@ class Ghost:
             self.unjournalled.append(active.epoch)
 
     def picture(self, standing: Status, since: Epoch, number: int) -> AgentPicture:
-        """It, as the invariants want it, from an epoch of an incarnation on."""
+        """It, as the invariants want it, from an epoch of an incarnation on.
+
+        Mostly it is another agent that has changed. What is remembered only grows, so its length says
+        whether this one has.
+        """
+        grown = len(self.served), len(self.unjournalled), len(self.yes), len(self.answered)
+        asked = (standing, since, number, *grown)
+        if self._drawn is None or self._drawn[0] != asked:
+            self._drawn = asked, self._draw(standing, since, number)
+        return self._drawn[1]
+
+    def _draw(self, standing: Status, since: Epoch, number: int) -> AgentPicture:
         return AgentPicture(
             agent=self.agent,
             standing=standing,

@@ -10,6 +10,7 @@ from simulator.etcd.ledger import Committed
 from simulator.judging.chronicle import Chronicle
 from simulator.judging.marks import Marks
 from simulator.judging.replays import Replays
+from simulator.judging.stored import value_of
 from simulator.judging.story import Storyteller
 from simulator.judging.witness import Witness
 from simulator.process import NodeName, Process
@@ -19,13 +20,11 @@ from simulator.virtual_time import Agenda
 from simulator.world import AgentView, ProxyEffect, ReplicaView
 from turnout.protocol import keys
 from turnout.protocol.clock import SECOND
-from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import CoordinatorState, Role
 from turnout.protocol.effects import Transact
 from turnout.protocol.events import AgentEvent, Booted, CoordinatorEvent, FromLeader, Wake
 from turnout.protocol.identifiers import AgentId, Epoch, ServiceName
 from turnout.protocol.invariants import Violation
-from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.messages import Message, Report, Up, Vote
 from turnout.protocol.participant_state import ParticipantState
 from turnout.protocol.rebasing import REBASE
@@ -204,7 +203,7 @@ class Judge:
     def _begin_anew(self, items: Mapping[str, KeyValue]) -> None:
         """An operator has founded another incarnation, by hand: all is judged again."""
         self.founded_ns = self._agenda.now_ns
-        head = decode(items[keys.HEAD].value, Head, limit=MAX_TABLE_BYTES)
+        head = value_of(items[keys.HEAD].value, Head)
         self.witness.begin_anew(head, items)
         self.chronicle.begin_anew(head.committed, self.founded_ns)
 

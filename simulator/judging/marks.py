@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from simulator.etcd.ledger import Committed
+from simulator.judging.stored import value_of
 from simulator.world import AgentView, ReplicaView
 from turnout.protocol import keys
-from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import CoordinatorState, Role
 from turnout.protocol.events import (
     AgentEvent,
@@ -25,7 +25,6 @@ from turnout.protocol.events import (
     Wake,
 )
 from turnout.protocol.identifiers import Epoch, ReplicaId
-from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.participant_state import ParticipantState
 from turnout.protocol.records import (
     Decision,
@@ -202,9 +201,9 @@ class Marks:
             if not isinstance(write, Put):
                 continue
             if write.key.startswith(keys.DECISIONS):
-                self._decided(decode(write.value, Decision, limit=MAX_TABLE_BYTES))
+                self._decided(value_of(write.value, Decision))
             elif write.key.startswith(keys.OUTCOMES):
-                outcome = decode(write.value, Outcome, limit=MAX_TABLE_BYTES).outcome
+                outcome = value_of(write.value, Outcome).outcome
                 if outcome is OutcomeKind.PARTIAL:
                     self.reach("outcome-partial")
                 elif outcome is OutcomeKind.ROLLED_BACK:

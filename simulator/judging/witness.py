@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 
 from simulator.etcd.ledger import Committed
 from simulator.judging.ghosts import Ghost
+from simulator.judging.stored import value_of
 from simulator.world import AgentView
 from turnout.protocol import keys
-from turnout.protocol.codec import decode
 from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, Term
 from turnout.protocol.invariants import SAFETY, Picture, Ruling, Violation, judge
-from turnout.protocol.limits import MAX_TABLE_BYTES
 from turnout.protocol.messages import Message, Prepare, Sync, Vote
 from turnout.protocol.records import Active, Decision, Head, Intent, Status, Verdict
 from turnout.protocol.takeover import fleet_of
@@ -64,7 +63,7 @@ class Witness:
         self.fleet = _fleet(items)
         stored = items.get(keys.HEAD)
         if stored is not None:
-            head = decode(stored.value, Head, limit=MAX_TABLE_BYTES)
+            head = value_of(stored.value, Head)
             if head.committed:
                 number = head.incarnation.number
                 self._founded = Active(incarnation=number, epoch=head.committed, digest=head.digest)
@@ -138,13 +137,13 @@ class Witness:
             self.fleet = _fleet(items)
         for put in puts:
             if put.key.startswith(keys.INTENTS):
-                intent = decode(put.value, Intent, limit=MAX_TABLE_BYTES)
+                intent = value_of(put.value, Intent)
                 agents = self.fleet.agents
                 self._required[intent.epoch] = tuple(
                     (agent, agents[agent].journal_id) for agent in self.fleet.good
                 )
             elif put.key.startswith(keys.DECISIONS):
-                self._rule(decode(put.value, Decision, limit=MAX_TABLE_BYTES), leader_term)
+                self._rule(value_of(put.value, Decision), leader_term)
         if puts:
             self.judge()
 

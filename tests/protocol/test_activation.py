@@ -240,15 +240,16 @@ def test_truth_lies_in_the_estimate_whatever_the_delays(
     assert abs(leaders - (now_ns + truth)) <= bound + 1
 
 
-@given(histories())
-def test_offset_is_the_slow_twin_of_all_single_exchanges(
-    history: tuple[ClockEstimate, int, int],
+@given(histories(), st.integers(0, 60 * SECOND))
+def test_offset_is_that_of_its_slow_twin_now_and_before(
+    history: tuple[ClockEstimate, int, int], before_ns: int
 ) -> None:
     estimate, now_ns, _ = history
-    alone = [evolve(estimate, exchanges=(e,)).offset(now_ns) for e in estimate.exchanges]
-    lows = [interval.low for interval in alone if interval]
-    highs = [interval.high for interval in alone if interval]
-    assert estimate.offset(now_ns) == Interval(max(lows), min(highs))
+    moment_ns = now_ns - before_ns
+    ages = [max(moment_ns - e.sent_ns, e.received_ns - moment_ns) for e in estimate.exchanges]
+    alone = [e.offset.widened(drift(age)) for e, age in zip(estimate.exchanges, ages, strict=True)]
+    low, high = max(one.low for one in alone), min(one.high for one in alone)
+    assert estimate.offset(moment_ns) == (Interval(low, high) if low <= high else None)
 
 
 # --- the wait -----------------------------------------------------------------------------------

@@ -42,4 +42,4 @@ class Backoff:
 
     def succeeded(self) -> Backoff:
         """The next failure is the first in a row."""
-        return evolve(self, failures=0)
+        return evolve(self, failures=0) if self.failures else self

@@ -41,6 +41,10 @@ class Admission:
     mistrust: str = ""
 
 
+FACTS = Admission(facts=True)
+"""All that a sync can be admitted for."""
+
+
 def admit_from_leader(
     message: Down, record: AgentRecord, known: Head | None, domain_key: str, verifier: Verifier
 ) -> Admission:
@@ -60,7 +64,7 @@ def admit_from_leader(
             if not _is_true(message.head, record, known, domain_key, verifier):
                 return _unsigned(f"head {message.head.decided}", domain_key)
             if isinstance(message, Sync):
-                return Admission(facts=True)
+                return FACTS
             reason = _term_fault(message, record) or _epoch_fault(message, record, known)
             return Admission(facts=True, order=not reason, reason=reason)
         case _ as never:

@@ -6,10 +6,11 @@ Iteration is in the order of first insertion: never by hash, which differs betwe
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
-from typing import TypeVar
+from typing import TypeVar, overload
 
 K = TypeVar("K")
 V = TypeVar("V")
+D = TypeVar("D")
 
 
 class FrozenMap(Mapping[K, V]):
@@ -28,6 +29,14 @@ class FrozenMap(Mapping[K, V]):
         return (
             key in self._items
         )  # a leader of a thousand agents asks this for each, at each report
+
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, /, default: V | D) -> V | D: ...
+    def get(self, key: K, /, default: V | D | None = None) -> V | D | None:
+        """The entry, or the default; Mapping's own would raise and catch."""
+        return self._items.get(key, default)
 
     def __iter__(self) -> Iterator[K]:
         return iter(self._items)

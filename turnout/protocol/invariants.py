@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 from attrs import frozen
 
@@ -92,6 +93,22 @@ class AgentPicture:
     unjournalled: tuple[Epoch, ...] = ()
     yes: tuple[Yes, ...] = ()
     answered: tuple[Answered, ...] = ()
+
+    @cached_property
+    def yeses(self) -> frozenset[tuple[Epoch, Digest, Term, str]]:
+        """Every yes as (epoch, digest, term, journal id), to look one up in."""
+        return frozenset((yes.epoch, yes.digest, yes.term, yes.journal_id) for yes in self.yes)
+
+    @cached_property
+    def falls(self) -> tuple[tuple[Active, Active], ...]:
+        """Every flip that did not rise: before and after."""
+        flips = zip(self.served, self.served[1:], strict=False)
+        return tuple((before, after) for before, after in flips if after.rank <= before.rank)
+
+    @cached_property
+    def was_empty(self) -> bool:
+        """Whether its proxy ever served an empty table."""
+        return any(not table.digest for table in self.served)
 
     @property
     def serving(self) -> Active:
@@ -168,7 +185,7 @@ def s2_announced_is_recorded(picture: Picture) -> Iterator[str]:
 
 def s3_commit_has_every_yes(picture: Picture) -> Iterator[str]:
     """A commit implies a durable yes of its whole required set, given in the deciding term."""
-    given = {agent.agent: agent.yes for agent in picture.agents}
+    given = {agent.agent: agent.yeses for agent in picture.agents}
     for ruling in _commits(picture):
         decision = ruling.decision
         if decision.absent and decision.kind is not Kind.ROLLBACK:
@@ -176,12 +193,7 @@ def s3_commit_has_every_yes(picture: Picture) -> Iterator[str]:
         for agent, journal_id in ruling.required:
             if agent in decision.absent:
                 continue
-            wanted = Yes(
-                epoch=decision.epoch,
-                digest=decision.digest,
-                term=decision.term,
-                journal_id=journal_id,
-            )
+            wanted = (decision.epoch, decision.digest, decision.term, journal_id)
             if wanted not in given.get(agent, ()):
                 yield f"epoch {decision.epoch} committed without the durable yes of {agent}"
             elif ruling.held is not None and agent not in ruling.held:
@@ -208,15 +220,14 @@ def s4_fencing(picture: Picture) -> Iterator[str]:
 def s5_served_only_rises(picture: Picture) -> Iterator[str]:
     """What a proxy serves never falls, and every flip raises it."""
     for agent in picture.agents:
-        for before, after in zip(agent.served, agent.served[1:], strict=False):
-            if after.rank <= before.rank:
-                yield f"{agent.agent} went from epoch {before.epoch} to {after.epoch}"
+        for before, after in agent.falls:
+            yield f"{agent.agent} went from epoch {before.epoch} to {after.epoch}"
 
 
 def s6_never_empty(picture: Picture) -> Iterator[str]:
     """From its first activation on a proxy serves a complete, non-empty, committed table."""
     for agent in picture.agents:
-        if any(not table.digest for table in agent.served):
+        if agent.was_empty:
             yield f"{agent.agent} served an empty table after its first activation"
 
 

@@ -22,7 +22,7 @@ def journal(
     Drains are reviewed in between: one that the new record forbids is stopped before the record is
     written, and so before anything is said or done that rests on it (H21).
     """
-    is_new = record != turn.state.record
+    is_new = record is not turn.state.record and record != turn.state.record
     turn.change(cause, record=record, **changes)
     saved = table if table is not None and table.digest not in turn.state.tables else None
     if saved is not None:

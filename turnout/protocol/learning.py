@@ -106,12 +106,15 @@ def _learn_abort(turn: Turn, head: Head) -> None:
     """Forget what was prepared or asked, if this head says that it was aborted."""
     prepared = turn.state.record.prepared
     aborted = prepared is not None and head.resolves(prepared.epoch) is Verdict.ABORT
+    candidate = _undecided_candidate(turn, head)
+    if not aborted and candidate is turn.state.candidate:
+        return
     record = _without_decided(turn.state.record, head) if aborted else turn.state.record
     journal(
         turn,
         Cause.ABORT,
         record,
-        candidate=_undecided_candidate(turn, head),
+        candidate=candidate,
         staged_lost="" if aborted else turn.state.staged_lost,
     )
 

@@ -77,7 +77,8 @@ class Participant:
         turn = Turn(self._config, self._verifier, state, now)
         if state.record.journal_id or isinstance(event, Booted):
             _handle(turn, event)
-            go_on(turn)
+            if turn.state is not state:  # else all that can be started has been
+                go_on(turn)
             if turn.has_news:
                 send_report(turn)
         return turn.state, tuple(turn.effects)
@@ -89,6 +90,8 @@ class Participant:
 
 def _handle(turn: Turn, event: AgentEvent) -> None:
     match event:
+        case FromLeader():
+            _on_message(turn, event.message)
         case Wake():
             _on_wake(turn)
         case Booted():
@@ -97,8 +100,6 @@ def _handle(turn: Turn, event: AgentEvent) -> None:
             link_up(turn)
         case LinkDown():
             link_down(turn)
-        case FromLeader():
-            _on_message(turn, event.message)
         case PersistFailed():
             _on_persist_failed(turn, event)
         case Staged():

@@ -7,7 +7,7 @@ machine behaves alike are equal values.
 
 from __future__ import annotations
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from turnout.protocol.activation import ClockEstimate
 from turnout.protocol.clock import Instant, MonotonicNs
@@ -27,6 +27,7 @@ from turnout.protocol.identifiers import (
 from turnout.protocol.limits import Timing
 from turnout.protocol.messages import Progress, Up
 from turnout.protocol.records import Active, AgentRecord, Head, SignedTable
+from turnout.protocol.replacing import replaced
 from turnout.protocol.routing import Colour, RoutingTable
 from turnout.protocol.signing import Verifier
 from turnout.protocol.timers import Timers
@@ -46,6 +47,10 @@ JOURNAL = "journal"
 
 REPORT = "report"
 """The next report that no change asks for."""
+
+
+NOTHING = Active()
+"""What a proxy serves that was never told anything."""
 
 
 @frozen(kw_only=True)
@@ -116,9 +121,9 @@ class Drain:
         return self.left_ns is None and not self.ended
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class ParticipantState:
-    """An agent's machine at rest.
+    """An agent's machine at rest. Not slotted: see ``replacing.py``.
 
     Attributes:
         record: what is in the journal.
@@ -158,7 +163,7 @@ class ParticipantState:
     @property
     def newest(self) -> Active:
         """What the proxy serves once the newest journalled commit is in force."""
-        return self.record.committed.active if self.record.committed else Active()
+        return self.record.committed.active if self.record.committed else NOTHING
 
     @property
     def wanted(self) -> Active:
@@ -234,7 +239,7 @@ class Turn:
             IllegalTransition: a table has no row for what the change does to its phase.
         """
         before = self.state
-        self.state = evolve(before, **changes)  # type: ignore[arg-type]
+        self.state = replaced(before, changes)
         VOTING.check(before.voting, cause, self.state.voting)
         PROGRESS.check(before.progress, cause, self.state.progress)
 

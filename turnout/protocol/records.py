@@ -7,6 +7,7 @@ which guards, is in ``writes.py``; how the agent's record becomes bytes on disk 
 from __future__ import annotations
 
 import enum
+from functools import cached_property
 
 from attrs import evolve, frozen
 
@@ -401,9 +402,9 @@ class Commitment:
         """The committed table's digest."""
         return self.head.digest
 
-    @property
+    @cached_property
     def active(self) -> Active:
-        """What the proxy serves once it has flipped to this commit."""
+        """What the proxy serves once it has flipped to this commit: asked for many times a step."""
         return Active(
             incarnation=self.head.incarnation.number, epoch=self.epoch, digest=self.digest
         )

@@ -34,6 +34,7 @@ from turnout.protocol.backoff import Backoff
 from turnout.protocol.clock import MS, SECOND, Instant, MonotonicNs
 from turnout.protocol.events import LinkDown, LinkUp, Wake
 from turnout.protocol.limits import Timing
+from turnout.protocol.replacing import replaced
 from turnout.protocol.transitions import Row, TransitionTable
 
 PAUSE_NS = 250 * MS
@@ -153,9 +154,9 @@ SESSION = TransitionTable(
 )
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Session:
-    """One agent's way to its leader.
+    """One agent's way to its leader. Not slotted: see ``replacing.py``.
 
     Attributes:
         connect_ns: the time allowed for one try.
@@ -275,13 +276,15 @@ def _opened(state: Session, now: Instant) -> Step:
 def _proven(state: Session, now: Instant) -> Session:
     if state.phase is Phase.CONNECTING:
         return state
-    return evolve(
+    return replaced(
         state,
-        due_ns=MonotonicNs(now.monotonic_ns + state.silence_ns),
-        proven=True,
-        proven_ns=now.monotonic_ns,
-        failures=0,
-        backoff=state.backoff.succeeded(),
+        {
+            "due_ns": now.monotonic_ns + state.silence_ns,
+            "proven": True,
+            "proven_ns": now.monotonic_ns,
+            "failures": 0,
+            "backoff": state.backoff.succeeded(),
+        },
     )
 
 
