@@ -87,6 +87,7 @@ class Agent:
             tell_session=self._tell_session,
             tell_agent=self._tell_agent,
             turned_away=parts.watcher.turned_away,
+            clock=parts.clock,
             ssl_context=parts.ssl_context,
         )
         self._shelf = shelf

@@ -5,8 +5,10 @@ says and tells what came of it. One connection at a time: the link asks for a ch
 with a report that repeats it, reads lines from the stream, and posts votes and reports to the replica
 at its other end. Each report repeats the challenge, so that no recorded one is ever taken for it (S10).
 
-Votes do not wait behind reports. Reports keep their order, and of those that wait only the newest is
-sent: each says all there is to say. Whatever is lost with a connection is said again at the next
+Votes do not wait behind reports, but reports behind votes: for one more connection a leader far away is
+known to be live half a second later. Reports keep their order, and of those that wait only the newest is
+sent: each says all there is to say, and dates itself when it leaves, since a wait is no distance. Whatever
+is lost with a connection is said again at the next
 one, so nothing is ever repeated here.
 """
 
@@ -40,6 +42,7 @@ from turnout.protocol.session import (
 )
 from turnout.protocol.signing import Signer, signed
 from turnout.protocol.wire import decode_down, encode
+from turnout.runtime.host import Clock
 from turnout.runtime.http.answers import lines_of, reason_of, whole
 from turnout.runtime.http.client_errors import StreamBrokenError
 from turnout.runtime.http.joined import JoiningTransport
@@ -104,6 +107,7 @@ class Link:
         tell_session: Callable[[SessionEvent], Awaitable[None]],
         tell_agent: Callable[[AgentEvent], Awaitable[None]],
         turned_away: Callable[[str], None],
+        clock: Clock,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.signer = signer
@@ -111,6 +115,7 @@ class Link:
         self.tell_session = tell_session
         self.tell_agent = tell_agent
         self.turned_away = turned_away
+        self.clock = clock
         self.patience_s = timing.silence_ns / SECOND
         self.transport = JoiningTransport(ssl_context or trusting_nobody())
         self.client = httpx.AsyncClient(
@@ -205,6 +210,8 @@ class _Connection:
         self._votes, self._votes_waiting = trio.open_memory_channel[Vote](_VOTES_WAITING)
         self._report: Report | None = None
         self._report_waits = trio.Event()
+        self._votes_are_out = trio.Event()
+        self._votes_are_out.set()
 
     def send(self, message: Up) -> None:
         if isinstance(message, Report):
@@ -265,11 +272,14 @@ class _Connection:
 
     async def _send_votes(self) -> None:
         async for vote in self._votes_waiting:
+            self._votes_are_out = trio.Event()
             await self._post(vote)
+            self._votes_are_out.set()
 
     async def _send_reports(self) -> None:
         while True:
             await self._report_waits.wait()
+            await self._votes_are_out.wait()
             self._report_waits = trio.Event()
             report, self._report = self._report, None
             dialled = self._link.transport.dialled
@@ -281,7 +291,8 @@ class _Connection:
     def _encoded(self, message: Up) -> bytes:
         """A message as it goes out: a report tells its stream, and all are signed."""
         if isinstance(message, Report):
-            message = evolve(message, challenge=self._challenge)
+            sent_ns = self._link.clock.now().monotonic_ns
+            message = evolve(message, challenge=self._challenge, sent_ns=sent_ns)
         return encode(signed(message, self._link.signer))
 
     async def _request(

@@ -205,7 +205,7 @@ class _Try:
         if self._votes and not self._is_voting:
             self._is_voting = True
             self._post(self._votes.popleft())
-        if self._report is not None and not self._is_reporting:
+        if self._report is not None and not self._is_reporting and not self._is_voting:
             report, self._report = self._report, None
             self._is_reporting = True
             self._post(report)
@@ -263,7 +263,9 @@ class _Try:
     def _signed(self, message: Up) -> Up:
         """A message as it goes out: a report tells its stream, and all are signed."""
         if isinstance(message, Report):
-            return signed(evolve(message, challenge=self._challenge), self._link.signer)
+            now_ns = self._me.now().monotonic_ns
+            stamped = evolve(message, challenge=self._challenge, sent_ns=now_ns)
+            return signed(stamped, self._link.signer)
         return signed(message, self._link.signer)
 
 

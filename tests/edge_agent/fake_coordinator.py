@@ -113,6 +113,8 @@ class FakeCoordinator:
         self.nonsense: object = None
         """Given in place of a challenge."""
         self.streams: dict[AgentId, OutboundStream] = {}
+        self.answers_votes = trio.Event()
+        self.answers_votes.set()
         self.leader_url: str | None = None
         self.refuse: problems.Problem | None = None
         self.url = ""
@@ -279,6 +281,8 @@ class FakeCoordinator:
         if answer := self._turned_away(message):
             return answer
         (self.votes if isinstance(message, Vote) else self.reports).append(message)  # type: ignore[arg-type]
+        if isinstance(message, Vote):
+            await self.answers_votes.wait()
         receipt = Receipt(
             term=self.term,
             replica=self.replica,

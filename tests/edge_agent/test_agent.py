@@ -12,6 +12,7 @@ from edge_agent.disk import MemoryDisk
 from edge_agent.drivers.base import RefusalCode, Refused
 from tests.edge_agent.edges import AGENT, BLUE, GREEN, OTHER, Edge, connected, leading
 from tests.edge_agent.fake_coordinator import CHECKOUT, FakeCoordinator, sealed, table_of, until
+from turnout.protocol.clock import MonotonicNs
 from turnout.protocol.identifiers import AgentId, Epoch, Term
 from turnout.protocol.messages import No, Progress
 from turnout.protocol.records import Active
@@ -400,3 +401,30 @@ async def test_exchange_that_had_to_dial_first_is_not_taken_for_a_round_trip(
         await until(lambda: len(agent.state.estimate.exchanges) >= 2)
         posted = len(leader.reports) - len(leader.opened)
         assert posted == len(agent.state.estimate.exchanges) + 1
+
+
+async def test_report_waits_for_the_answer_to_a_vote_rather_than_dial_another_connection(
+    edge: Edge, leader: FakeCoordinator
+) -> None:
+    async with edge.running(leader.url) as agent, trio.open_nursery() as nursery:
+        await until(lambda: len(agent.state.estimate.exchanges) >= 1)
+        leader.answers_votes = trio.Event()
+        nursery.start_soon(leader.switch, BLUE)
+        await until(lambda: len(leader.votes) == 1)
+        dialled, reported = agent.link.transport.dialled, len(leader.reports)
+        agent.link.send(agent._opening_report())
+        with trio.move_on_after(0.1):
+            await until(lambda: len(leader.reports) > reported)
+        assert len(leader.reports) == reported
+        leader.answers_votes.set()
+        await until(lambda: len(leader.reports) > reported)
+        assert agent.link.transport.dialled == dialled
+
+
+async def test_report_dates_itself_when_it_leaves(edge: Edge, leader: FakeCoordinator) -> None:
+    async with edge.running(leader.url) as agent:
+        await until(lambda: connected(leader))
+        stale = agent._opening_report()
+        agent.link.send(evolve(stale, reason="waited", sent_ns=MonotonicNs(1)))
+        await until(lambda: leader.reports[-1].reason == "waited")
+        assert leader.reports[-1].sent_ns > stale.sent_ns

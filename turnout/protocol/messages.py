@@ -169,7 +169,7 @@ class Report:
         late: the flip was not on schedule because the commit was learnt late.
         staged_lost: the prepared table could not be staged again after a restart.
         tables: digests that the agent has on disk.
-        sent_ns: the agent's monotonic clock, echoed by the receipt.
+        sent_ns: the agent's monotonic clock when it left, echoed by the receipt; a host's to correct.
         challenge: the leader's, that the stream was opened in answer to; a host's to fill in. By it a
             host tells what is said now from what was recorded (S10).
     """
