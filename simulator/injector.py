@@ -88,7 +88,7 @@ class Injector:
         """Let it begin now; it heals by itself if it lasts only so long."""
         parts = self._parts
         nodes = _touched(parts, fault)
-        if not self.core.isdisjoint(nodes):
+        if self._is_within_core(fault, nodes):
             return
         heal_model = _DEEDS[fault.kind](parts, fault, nodes)
         heal_story = parts.judge.story.hurts(fault.kind, fault.text, self._shown(fault, nodes))
@@ -126,13 +126,20 @@ class Injector:
         """Let these be well for good; what else is of the control plane dies, and the rest stays."""
         self.core = frozenset(core)
         for place, heal in list(self._heals.items()):
-            if not self.core.isdisjoint(self.befell[place].nodes):
+            if self._is_within_core(self.befell[place].fault, self.befell[place].nodes):
                 heal()
         for name in (*self._parts.replicas, *self._parts.members):
             if name not in self.core:
                 self._parts.processes[name].condemn()
         for name in core:
             self._parts.processes[name].start()
+
+    def _is_within_core(self, fault: Fault, nodes: Sequence[NodeName]) -> bool:
+        """Whether it hurts one of the core, or what goes between two of them."""
+        if isinstance(fault, kinds.LinkFault):
+            groups = (_groups(self._parts, fault)) if self.core else ()
+            return bool(groups) and not any(self.core.isdisjoint(group) for group in groups)
+        return not self.core.isdisjoint(nodes)
 
     # ---------------------------------------------------------------- seams
 

@@ -214,7 +214,8 @@ class CoreSection:
     """A part that heals at one moment, for good, while the rest stays broken.
 
     Attributes:
-        at_s: when; every fault that touches the core heals then, and none touches it any more.
+        at_s: when; every fault that touches one of the core, or what goes between two of it, heals
+            then, and none does any more.
         node: who belongs to it: a majority of etcd, a coordinator or more, some agents. Coordinators
             that do not are stopped for good, and so are members of etcd.
     """

@@ -65,7 +65,7 @@ def drawn(seed: int) -> Scenario:
         clocks=_clocks(chance),
         etcd=_etcd(chance),
         operation=operations,
-        fault=_faults(chance, nodes),
+        fault=(*_faults(chance, nodes), *_left_broken(chance, nodes, core)),
         core=core,
     )
 
@@ -235,7 +235,53 @@ def _faults(chance: Stream, nodes: Sequence[Node]) -> tuple[Fault, ...]:
     delicate = [kind for kind in LEADERLESS if kind in enabled]
     if delicate:
         faults += [_takeover(chance, chance.choice(delicate)) for _ in range(chance.randint(0, 4))]
+    for _ in range(chance.randint(0, 2)):
+        faults += _at_an_edge(chance, enabled, nodes)
     return tuple(dict.fromkeys(faults))
+
+
+def _at_an_edge(chance: Stream, enabled: Sequence[FaultKind], nodes: Sequence[Node]) -> list[Fault]:
+    """What two deaths at once do to one edge, just when it votes or flips."""
+    agents = [node.name for node in nodes if node.role is Role.AGENT]
+    agent, switch = Selector(chance.choice(agents)), chance.randint(1, 15)
+    made: list[Fault] = []
+    if FaultKind.RESTART in enabled:
+        when = ReachPoint(chance.choice((Point.FLIP, Point.FLIP, Point.VOTE)), agent)
+        made.append(
+            kinds.RestartFault(kind=FaultKind.RESTART, when=when, switch=switch, node=(agent,))
+        )
+    if FaultKind.PROXY_RESTART in enabled and FaultKind.PROXY_REFUSE_STAGE in enabled:
+        when = ReachPoint(Point.VOTE, agent)
+        made.append(
+            kinds.InstantFault(
+                kind=FaultKind.PROXY_RESTART, when=when, switch=switch, node=(agent,)
+            )
+        )
+        made.append(
+            kinds.NodeFault(
+                kind=FaultKind.PROXY_REFUSE_STAGE,
+                when=when,
+                switch=switch,
+                node=(agent,),
+                for_s=5.0,
+            )
+        )
+    return made
+
+
+def _left_broken(chance: Stream, nodes: Sequence[Node], core: CoreSection) -> list[Fault]:
+    """Most agents outside the core are gone for good before it heals, dead or cut off from all others."""
+    made: list[Fault] = []
+    for node in nodes:
+        name = Selector(node.name)
+        if node.role is Role.AGENT and name not in core.node and chance.random() < 0.7:
+            at_s = round(HEAL_S - chance.uniform(0, 60), 3)
+            if chance.random() < 0.5:
+                made.append(kinds.NodeFault(kind=FaultKind.CRASH, at_s=at_s, node=(name,)))
+            else:
+                groups = ((name,), (Selector("*"),))
+                made.append(kinds.LinkFault(kind=FaultKind.PARTITION, at_s=at_s, between=groups))
+    return made
 
 
 def _takeover(chance: Stream, kind: FaultKind) -> Fault:

@@ -27,6 +27,8 @@ from turnout.protocol.events import (
 from turnout.protocol.identifiers import Epoch, ReplicaId
 from turnout.protocol.participant_state import ParticipantState
 from turnout.protocol.records import (
+    Active,
+    AgentRecord,
     Decision,
     Kind,
     Mode,
@@ -110,6 +112,7 @@ class Marks:
             self.reach("write-failed")
         elif isinstance(event, ProxyRestarted):
             self.reach("proxy-restarted")
+            self._compared(before.record, event.serving)
         elif isinstance(event, Staged) and event.refusal is not None:
             self.reach("vote-no")
         if after.staged_lost and not before.staged_lost:
@@ -121,17 +124,21 @@ class Marks:
 
     def _booted(self, event: Booted) -> None:
         record = event.record
-        action, _ = recover(record, event.serving)
-        if action is Action.ADOPT:
-            self.reach("flip-adopted")
-        if action is Action.RESTORE and record.active.epoch:
-            self.reach("proxy-restored")
+        self._compared(record, event.serving)
         if record.prepared is not None:
             self.reach("in-doubt-restart")
         if record.committed is not None and record.committed.active != record.active:
             self.reach("committed-restart")
         if not record.committed and event.serving.epoch:
             self.reach("journal-distrusted")
+
+    def _compared(self, record: AgentRecord, serving: Active) -> None:
+        """Journal and proxy tell different stories."""
+        action, _ = recover(record, serving)
+        if action is Action.ADOPT:
+            self.reach("flip-adopted")
+        if action is Action.RESTORE and record.active.epoch:
+            self.reach("proxy-restored")
 
     def _journalled(self, before: ParticipantState, after: ParticipantState) -> None:
         committed = after.record.committed
