@@ -1,6 +1,6 @@
 """How fast the simulator is, with everything on and every invariant judged after every event.
 
-    python -m bench.simulation [--seconds 600] [--seed 9] [--json]
+    python -m bench.simulation [--seconds 600] [--seed 600] [--json]
 
 *busy*: the map ``azure-24``, well placed: 24 agents, three coordinators, three members of etcd, and a
 switch every half minute, without faults. *swarm*: a seed of the swarm in which much goes wrong. Each

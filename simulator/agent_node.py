@@ -15,7 +15,7 @@ from simulator.agent_link import AgentLink
 from simulator.disk import Disk, Opened
 from simulator.host import Host
 from simulator.journal_file import DiskError
-from simulator.process import Process
+from simulator.process import Condition, Process
 from simulator.proxy import Proxy
 from simulator.signers import CheapSigner, CheapVerifier
 from simulator.world import World
@@ -98,6 +98,11 @@ class AgentNode:
     def state(self) -> ParticipantState:
         """What the participant's machine knows."""
         return self._host.state
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a message is taken at once, with nothing else in between."""
+        return self.process.condition is Condition.RUNNING and self._host.is_idle
 
     @property
     def session(self) -> Session:

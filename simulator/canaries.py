@@ -22,11 +22,12 @@ from simulator.agent_node import AgentNode
 from simulator.disk import Disk, Opened
 from simulator.explore import canaries as explored
 from simulator.patches import Patches
-from simulator.proxy import Proxy
+from simulator.proxy import Memory, Proxy
 from simulator.replica_node import ReplicaNode
 from turnout.protocol import (
     coordinator,
     election,
+    fencing,
     gate,
     journal,
     learning,
@@ -187,6 +188,25 @@ def old_workers_serve_on(patch: Patches) -> None:
     patch.setattr(Proxy, "install", install)
 
 
+def proxy_goes_back(patch: Patches) -> None:
+    """A proxy that comes back from a restart with the table before, and no floor to what it is told."""
+    whole = Proxy._remember
+
+    def remember(self: Proxy, memory: Memory) -> None:
+        before = self._before
+        whole(self, memory)
+        if before is not None:
+            self._serve(before)
+
+    patch.setattr(Proxy, "_remember", remember)
+
+
+def old_heads_count(patch: Patches) -> None:
+    """An agent does not see how old a head is: what was said before is taken up again."""
+    patch.setattr(fencing, "_age_fault", lambda *_: "")
+    patch.setattr(learning, "_rank", lambda _head: (1 << 40, 0))
+
+
 def leader_stays(patch: Patches) -> None:
     """A replica never steps down when it is deposed: it goes on telling its agents the old head."""
     patch.setattr(ReplicaNode, "_step_down", lambda self, reason: None)
@@ -218,5 +238,8 @@ CANARIES = (
     _canary("damaged journal is trusted", damage_is_trusted, "S3"),
     _canary("failed write is not read back", disk_is_not_read_again, "S3"),
     _canary("proxy is not asked at a start", proxy_is_not_asked, "S6"),
+    _canary("proxy goes back at a restart", proxy_goes_back, "S5"),
+    _canary("old heads count again", old_heads_count, "S10"),
+    _canary("no base check", explored.no_base_check, "S7"),
     _canary("deposed leader keeps its streams", leader_stays, "L3"),
 )

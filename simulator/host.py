@@ -113,6 +113,11 @@ class Host(Generic[State, Event, Effect]):
         if not self._is_running:
             self._run()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether what it is told next is taken at once, and nothing before it is under way."""
+        return not (self._is_running or self._is_waiting or self._effects or self._events)
+
     def done(self) -> None:
         """The durable effect that was waited for is on disk."""
         self._is_waiting = False

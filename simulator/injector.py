@@ -88,7 +88,10 @@ class Injector:
         """Let it begin now; it heals by itself if it lasts only so long."""
         parts = self._parts
         nodes = _touched(parts, fault)
-        if self._is_within_core(fault, nodes):
+        groups: tuple[tuple[NodeName, ...], ...] = ()
+        if isinstance(fault, kinds.LinkFault):
+            groups = tuple(tuple(group) for group in _groups(parts, fault))
+        if self._is_within_core(nodes, groups):
             return
         heal_model = _DEEDS[fault.kind](parts, fault, nodes)
         heal_story = parts.judge.story.hurts(fault.kind, fault.text, self._shown(fault, nodes))
@@ -99,6 +102,7 @@ class Injector:
                 fault=fault,
                 nodes=nodes,
                 hurt=_hurt(parts, fault, nodes),
+                groups=groups,
                 since_ns=now_ns,
                 until_ns=None,
             )
@@ -126,7 +130,8 @@ class Injector:
         """Let these be well for good; what else is of the control plane dies, and the rest stays."""
         self.core = frozenset(core)
         for place, heal in list(self._heals.items()):
-            if self._is_within_core(self.befell[place].fault, self.befell[place].nodes):
+            one = self.befell[place]
+            if self._is_within_core(one.nodes, one.groups):
                 heal()
         for name in (*self._parts.replicas, *self._parts.members):
             if name not in self.core:
@@ -134,11 +139,12 @@ class Injector:
         for name in core:
             self._parts.processes[name].start()
 
-    def _is_within_core(self, fault: Fault, nodes: Sequence[NodeName]) -> bool:
+    def _is_within_core(
+        self, nodes: Sequence[NodeName], groups: Sequence[Sequence[NodeName]]
+    ) -> bool:
         """Whether it hurts one of the core, or what goes between two of them."""
-        if isinstance(fault, kinds.LinkFault):
-            groups = (_groups(self._parts, fault)) if self.core else ()
-            return bool(groups) and not any(self.core.isdisjoint(group) for group in groups)
+        if groups:
+            return not any(self.core.isdisjoint(group) for group in groups)
         return not self.core.isdisjoint(nodes)
 
     # ---------------------------------------------------------------- seams
@@ -218,10 +224,16 @@ _WRITES = {ACCEPT: Point.ACCEPT_WRITE, DECIDE: Point.DECISION_WRITE}
 
 
 def _groups(parts: Parts, fault: Fault) -> tuple[list[NodeName], list[NodeName]]:
-    """The two groups; whoever is in both belongs to the first."""
+    """The two groups, as things stand; whoever is in both belongs to the smaller one.
+
+    Two equal groups are each other's: between everybody and everybody is every pair.
+    """
     assert isinstance(fault, kinds.LinkFault)
-    first = list(parts.whereabouts.of(fault.between[0]))
-    second = [name for name in parts.whereabouts.of(fault.between[1]) if name not in first]
+    first, second = (list(parts.whereabouts.of(group)) for group in fault.between)
+    if len(first) < len(second):
+        second = [name for name in second if name not in first]
+    elif len(second) < len(first):
+        first = [name for name in first if name not in second]
     return first, second
 
 

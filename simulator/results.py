@@ -31,6 +31,11 @@ class Finding:
     verdict: Verdict
     violations: tuple[str, ...] = ()
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether there was anything to judge: liveness is promised by a working core only."""
+        return self.verdict is not Verdict.UNKNOWN or bool(self.violations)
+
 
 @frozen(kw_only=True)
 class AgentResult:
@@ -157,7 +162,7 @@ class RunResult:
     """One run.
 
     Attributes:
-        trace_digest: SHA-256 over every event and effect, in order.
+        trace_digest: of every step, and of every record as it went to disk or store (``trace.py``).
         findings: one for each invariant, by number, then the scenario's expectations.
         reached: the marks of rare states that were reached, sorted.
         nodes: every process with its region, in the order to draw them.
@@ -180,8 +185,8 @@ class RunResult:
 
     @property
     def violated(self) -> tuple[str, ...]:
-        """The numbers of what was broken, once each."""
-        broken = (one.number for one in self.findings if one.verdict is Verdict.INVALID)
+        """The numbers of what was broken, once each; ``run`` if it broke down."""
+        broken = (one.number for one in self.findings if one.violations)
         return tuple(dict.fromkeys(broken))
 
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from attrs import frozen
 
 from simulator.fault_kinds import HOSTS, KINDS, Fault, UnhealthyFault
+from simulator.judging.marks import MARKS
 from simulator.moments import REACHED_BY, Moment
 from simulator.operations import (
     BEGINS_AN_EPOCH,
@@ -21,12 +22,16 @@ from simulator.operations import (
     WaiveOperation,
 )
 from simulator.population import MOVING, Node, Role, Selector, select
+from simulator.results import Verdict
 from simulator.scenario import Scenario
 from turnout.protocol.identifiers import AgentId, Region, ServiceName
+from turnout.protocol.invariants import COURSE, SAFETY
 from turnout.protocol.limits import broken_relations
 
 Objection = tuple[str, str]
 """The key's whole name, and what is wrong with it."""
+
+NUMBERS = tuple(dict.fromkeys(number for number, _ in (*SAFETY, *COURSE)))
 
 _LISTED = 24
 
@@ -185,6 +190,14 @@ def _expect(world: World) -> Iterator[Objection]:
     for agent in expect.laggards or ():
         if agent not in world.agents:
             yield "laggards", f"names {agent}, which is no agent{_among(agent, world.agents)}"
+    for mark in expect.reached:
+        if mark not in MARKS:
+            yield "reached", f"names {mark}, which is no mark{_among(mark, list(MARKS))}"
+    for number in expect.violated:
+        if number not in NUMBERS:
+            yield "violated", f"names {number}, which is no invariant{_among(number, NUMBERS)}"
+    if expect.violated and expect.verdict is not Verdict.INVALID:
+        yield "violated", 'is expected of verdict = "invalid" only'
     begins = [one for one in world.scenario.operations if one.do in BEGINS_AN_EPOCH | {Do.ABORT}]
     for key in ("outcome", "refused", "laggards", "elapsed_s_max"):
         if getattr(expect, key) is not None and not begins:

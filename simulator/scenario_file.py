@@ -60,7 +60,7 @@ def _from_folder(scenario: Scenario, folder: Path) -> Scenario:
     matrix = scenario.topology.matrix
     if not matrix.endswith(".csv") or Path(matrix).is_absolute():
         return scenario
-    topology = attrs.evolve(scenario.topology, matrix=str(folder / matrix))
+    topology = attrs.evolve(scenario.topology, matrix=str((folder / matrix).absolute()))
     return attrs.evolve(scenario, topology=topology)
 
 

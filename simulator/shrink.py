@@ -59,7 +59,7 @@ class _Counter:
 def shrink(scenario: Scenario, *, progress: Progress) -> Shrunk | None:
     """Make a failing scenario small; None if it does not fail."""
     result = run(scenario, keep_story=False)
-    if result.verdict is not Verdict.INVALID:
+    if not result.violated:
         return None
     fails = _Counter(result.violated, progress)
     small = scenario

@@ -10,7 +10,9 @@ what a node does, ``injector.py`` for what befalls it, ``judging/`` for what mus
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from attrs import evolve
 
@@ -39,7 +41,7 @@ from simulator.proxy import Proxy
 from simulator.proxy_knobs import ProxyKnobs
 from simulator.randomness import Randomness
 from simulator.replica_node import ReplicaNode
-from simulator.results import RunResult
+from simulator.results import Finding, RunResult, Verdict
 from simulator.scenario import Scenario
 from simulator.trace import Trace
 from simulator.users import UserKnobs, Users
@@ -55,11 +57,6 @@ timeout (``turnout.runtime.http.limits``), which it also sets as TCP_USER_TIMEOU
 
 UPTIME_NS = 1000 * SECOND
 """No two hosts were started at one moment: their monotonic clocks differ by up to so much."""
-
-
-WRITE_TIMEOUT_NS = 5 * SECOND
-"""After so long without an acknowledgement a coordinator's kernel breaks a connection: the server of
-``turnout.runtime.http`` asks it to (TCP_USER_TIMEOUT)."""
 
 
 def run(
@@ -79,8 +76,19 @@ def run(
     began_ns = time.perf_counter_ns()
     simulation = Simulation(scenario, seed=seed, keep_story=keep_story)
     simulation.trace.listener = listener
-    simulation.go(scenario.duration_ns)
-    return simulation.result(wall_ns=time.perf_counter_ns() - began_ns)
+    broke_down = ""
+    try:
+        simulation.go(scenario.duration_ns)
+    except Exception as error:  # noqa: BLE001 - whatever a machine or a model raises is a finding
+        broke_down = f"{type(error).__name__}: {error} (at {_place(error)})"
+    wall_ns = time.perf_counter_ns() - began_ns
+    return simulation.result(wall_ns=wall_ns, broke_down=broke_down)
+
+
+def _place(error: Exception) -> str:
+    """Where an error was raised: file and line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
 
 
 class Simulation:
@@ -264,10 +272,16 @@ class Simulation:
         """Let time pass until this moment."""
         self.agenda.run(until_ns)
 
-    def result(self, *, wall_ns: int) -> RunResult:
-        """Judge the whole, and sum it up."""
+    def result(self, *, wall_ns: int, broke_down: str = "") -> RunResult:
+        """Judge the whole, and sum it up; one that broke down is unknown, for it was not seen to its end."""
         self.judge.witness.judge(whole=True)
-        return summed_up(self, wall_ns=wall_ns)
+        result = summed_up(self, wall_ns=wall_ns)
+        if not broke_down:
+            return result
+        text = f"at {self.agenda.now_ns / SECOND:.6f} s: the run broke down: {broke_down}"
+        finding = Finding(number="run", verdict=Verdict.UNKNOWN, violations=(text,))
+        verdict = Verdict.INVALID if result.verdict is Verdict.INVALID else Verdict.UNKNOWN
+        return evolve(result, verdict=verdict, findings=(*result.findings, finding))
 
 
 def _network_knobs(scenario: Scenario) -> NetworkKnobs:

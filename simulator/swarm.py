@@ -54,7 +54,7 @@ def drawn(seed: int) -> Scenario:
     topology, matrix = _topology(chance)
     nodes = topology.nodes(matrix.regions)
     core = _core(chance, nodes)
-    operations = _operations(chance, nodes)
+    operations = _operations(chance, nodes, topology.services)
     return Scenario(
         name=f"swarm-{seed}",
         seed=seed,
@@ -168,14 +168,17 @@ def _core(chance: Stream, nodes: Sequence[Node]) -> CoreSection:
 # --- what operators do -----------------------------------------------------------------------------
 
 
-def _operations(chance: Stream, nodes: Sequence[Node]) -> tuple[Operation, ...]:
+def _operations(
+    chance: Stream, nodes: Sequence[Node], services: Sequence[ServiceName]
+) -> tuple[Operation, ...]:
     """Something every quarter of a minute or so; and a switch when the core has healed."""
     regions = list(dict.fromkeys(node.region for node in nodes if node.role is Role.AGENT))
     agents = [node.name for node in nodes if node.role is Role.AGENT]
     made: list[Operation] = []
     at_s, excluded = FIRST_S, []
     while at_s < HEAL_S - 20:
-        operation = _operation(chance, round(at_s, 3), regions, agents)
+        service = chance.choice(services)
+        operation = _operation(chance, round(at_s, 3), service, regions, agents)
         if isinstance(operation, doing.RegionOperation) and operation.do is Do.EXCLUDE:
             excluded.append(operation.region)
         made.append(operation)
@@ -184,16 +187,16 @@ def _operations(chance: Stream, nodes: Sequence[Node]) -> tuple[Operation, ...]:
         made.append(
             doing.RegionOperation(at_s=HEAL_S - 15 + place * 0.1, do=Do.INCLUDE, region=region)
         )
-    made.append(_switch(chance, HEAL_S + 20))
-    made.append(_switch(chance, HEAL_S + 60))
+    made.append(_switch(chance, HEAL_S + 20, chance.choice(services)))
+    made.append(_switch(chance, HEAL_S + 60, chance.choice(services)))
     return tuple(made)
 
 
-def _switch(chance: Stream, at_s: float) -> Operation:
+def _switch(chance: Stream, at_s: float, service: ServiceName) -> Operation:
     return doing.SwitchOperation(
         at_s=at_s,
         do=Do.SWITCH,
-        service=SERVICES[0],
+        service=service,
         to=chance.choice(list(Colour)),
         activation=chance.choice(("scheduled", "immediate")),
         allow_stale=chance.choice((0, 0, 1, 100)),
@@ -202,14 +205,18 @@ def _switch(chance: Stream, at_s: float) -> Operation:
 
 
 def _operation(
-    chance: Stream, at_s: float, regions: Sequence[Region], agents: Sequence[str]
+    chance: Stream,
+    at_s: float,
+    service: ServiceName,
+    regions: Sequence[Region],
+    agents: Sequence[str],
 ) -> Operation:
     die = chance.random()
     if die < 0.55:
-        return _switch(chance, at_s)
+        return _switch(chance, at_s, service)
     if die < 0.75:
         undo = chance.choice((None, None, None, chance.randint(1, 5)))
-        return doing.RollbackOperation(at_s=at_s, do=Do.ROLLBACK, service=SERVICES[0], undo=undo)
+        return doing.RollbackOperation(at_s=at_s, do=Do.ROLLBACK, service=service, undo=undo)
     if die < 0.83:
         return doing.AbortOperation(at_s=at_s, do=Do.ABORT)
     if die < 0.88:
@@ -224,7 +231,7 @@ def _operation(
 
 
 def _faults(chance: Stream, nodes: Sequence[Node]) -> tuple[Fault, ...]:
-    """3 to 30 injections, of those kinds that this seed has."""
+    """3 to 30 injections of those kinds that this seed has, and a few where it hurts most."""
     enabled = [kind for kind in FaultKind if chance.random() < 0.5]
     if FaultKind.ETCD_RESTORE in enabled and chance.random() > 2 * RESTORE_SHARE:
         enabled.remove(FaultKind.ETCD_RESTORE)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from simulator.canaries import CANARIES, Canary
 from simulator.judging.marks import MARKS
-from simulator.results import CanaryResult, Mark, SeedResult, SweepResult, Verdict
+from simulator.results import CanaryResult, Mark, SeedResult, SweepResult
 from simulator.scenario import Scenario
 from simulator.simulation import run
 from simulator.swarm import drawn
@@ -55,11 +55,16 @@ def sweep(
     return SweepResult(
         name=scenario.name if scenario else "swarm",
         runs=tuple(sorted(runs, key=lambda one: one.seed)),
-        marks=tuple(Mark(name=name, runs=reached[name]) for name in MARKS),
+        marks=tuple(Mark(name=name, runs=reached[name]) for name in _obliged(scenario)),
         canaries=tuple(sorted(caught, key=lambda one: names.index(one.name))),
         wall_ns=time.perf_counter_ns() - began_ns,
         workers=workers,
     )
+
+
+def _obliged(scenario: Scenario | None) -> Sequence[str]:
+    """What must be reached: the swarm's marks, or those that a scenario names."""
+    return tuple(MARKS) if scenario is None else scenario.expect.reached
 
 
 class _Runner:
@@ -73,16 +78,8 @@ class _Runner:
 
 
 def run_seed(seed: int, scenario: Scenario | None = None) -> tuple[SeedResult, tuple[str, ...]]:
-    """One seed's result, and the marks that it reached.
-
-    A run that breaks down shows nothing of the invariants: its verdict is unknown, and says why.
-    """
-    try:
-        result = run(scenario or drawn(seed), seed=seed, keep_story=False)
-    except Exception as error:  # noqa: BLE001 - whatever a machine or a model raises
-        text = f"broke down: {type(error).__name__}: {error}"
-        broken = SeedResult(seed=seed, verdict=Verdict.UNKNOWN, violated=("run",), first=text)
-        return broken, ()
+    """One seed's result, and the marks that it reached."""
+    result = run(scenario or drawn(seed), seed=seed, keep_story=False)
     return SeedResult.of(result), result.reached
 
 

@@ -1,7 +1,8 @@
-"""What happened, as one digest: two runs are the same if, and only if, this is.
+"""What happened, as one digest: runs that differ in what lasts, or in when anything happens, differ in it.
 
-Each step of each machine goes in, with its moment, the event and the effects in their order, and each
-record as it went to disk or store. Nothing is kept but the digest, unless somebody wants to read along.
+Each step of each machine goes in, with its moment and the kinds of its event and effects in their order;
+and all that lasts, whole: each record as it went to a disk, each value as it went to the store. Nothing is
+kept but the digest (BLAKE2b), unless somebody wants to read along.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from turnout.protocol.messages import Report
 from turnout.protocol.participant_state import ParticipantState
 from turnout.protocol.records import (
     Active,
+    AgentRecord,
     Decision,
     Head,
     Intent,
@@ -75,6 +76,7 @@ class Heard:
     at_ns: int
     bound_ns: int | None
     bound_held: bool
+    durable_ns: int | None = None
 
 
 @define
@@ -240,6 +242,15 @@ class Chronicle:
             held = offset is not None and offset.low - 1 <= true <= offset.high + 1
         days.heard = Heard(head=head, at_ns=now_ns, bound_ns=bound_ns, bound_held=held)
 
+    def journalled(self, agent: AgentId, record: AgentRecord, now_ns: int) -> None:
+        """A record is on its disk: a commit is in its hands from then on, and not before."""
+        days = self.days_of(agent)
+        heard = days.heard
+        if heard is None or heard.durable_ns is not None:
+            return
+        if record.committed_epoch == heard.head.committed:
+            days.heard = evolve(heard, durable_ns=now_ns)
+
     def _leader_clock(self, head: Head, now_ns: int) -> int:
         """What the decider's clock would read now, had nobody touched it since the decision."""
         activation = head.activation
@@ -279,7 +290,7 @@ class Chronicle:
             epoch=heard.head.committed,
             g_ns=activation.g_ns,
             due_ns=due_ns,
-            received_ns=heard.at_ns,
+            received_ns=heard.at_ns if heard.durable_ns is None else heard.durable_ns,
             flipped_ns=now_ns,
             bound_ns=heard.bound_ns,
             bound_held=heard.bound_held,

@@ -24,12 +24,14 @@ class Befell:
 
     Attributes:
         nodes: whom it touches; ``hurt``: whom it keeps out of a core.
+        groups: the two groups between which it is, of a fault of links.
         until_ns: None: it has not healed.
     """
 
     fault: Fault
     nodes: tuple[NodeName, ...]
     hurt: tuple[NodeName, ...]
+    groups: tuple[tuple[NodeName, ...], ...] = ()
     since_ns: int
     until_ns: int | None
 

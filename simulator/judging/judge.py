@@ -12,7 +12,7 @@ from simulator.judging.marks import Marks
 from simulator.judging.replays import Replays
 from simulator.judging.stored import value_of
 from simulator.judging.story import Storyteller
-from simulator.judging.witness import Witness
+from simulator.judging.witness import EVERYTHING, Witness
 from simulator.process import NodeName, Process
 from simulator.trace import Trace
 from simulator.users import Sample, Users
@@ -24,7 +24,7 @@ from turnout.protocol.coordinator_state import CoordinatorState, Role
 from turnout.protocol.effects import Transact
 from turnout.protocol.events import AgentEvent, Booted, CoordinatorEvent, FromLeader, Wake
 from turnout.protocol.identifiers import AgentId, Epoch, ServiceName
-from turnout.protocol.invariants import Violation
+from turnout.protocol.invariants import COURSE, SAFETY, Violation
 from turnout.protocol.messages import Message, Report, Up, Vote
 from turnout.protocol.participant_state import ParticipantState
 from turnout.protocol.rebasing import REBASE
@@ -143,12 +143,17 @@ class Judge:
     def journalled(self, node: AgentView, record: AgentRecord) -> None:
         """A record is on an agent's disk."""
         self.witness.ghosts[node.agent].journalled(record)
+        self.chronicle.journalled(node.agent, record, self._agenda.now_ns)
+        self._trace.record(node.process.name, "journals", repr(record).encode())
 
     def flipped(self, agent: AgentId, active: Active) -> None:
         """An agent's proxy serves another table."""
         node, now_ns = self._nodes[agent], self._agenda.now_ns
         if agent in self.forgetful and active == self.witness.ghosts[agent].served[-1]:
             return  # its agent has brought back what it forgot
+        before = self.witness.ghosts[agent].served[-1]
+        if active.rank <= before.rank:  # of whichever incarnation
+            self.breaks("S5", f"{agent} went from epoch {before.epoch} to {active.epoch}")
         self.witness.ghosts[agent].flips(active)
         self.chronicle.serves(node, active, now_ns)
         table = self.chronicle.tables.get(active.digest)
@@ -196,6 +201,8 @@ class Judge:
         self.witness.wrote(committed, items)
         self.chronicle.wrote(committed, items, self.witness.fleet, self._nodes, self._agenda.now_ns)
         self.marks.committed(committed)
+        values = [write.value for write in committed.writes if isinstance(write, Put)]
+        self._trace.record(NodeName("etcd"), f"revision {committed.revision}", b"".join(values))
         for write in committed.writes:
             if isinstance(write, Put):
                 self._tell_of(write.key)
@@ -238,6 +245,13 @@ class Judge:
         switches = self.chronicle.switches
         decided = [e for e in sorted(self._backups) if switches[e].decision is not None]
         return self._backups[decided[-decisions]] if len(decided) >= decisions else None
+
+    @property
+    def promised(self) -> frozenset[str]:
+        """The safety invariants that can be judged as things are."""
+        if self.witness.judged == EVERYTHING:
+            return frozenset(number for number, _ in (*SAFETY, *COURSE))
+        return self.witness.judged | frozenset(number for number, _ in COURSE)
 
     def restored(self) -> None:
         """The store went back: until it is founded anew, little is promised."""

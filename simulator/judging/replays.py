@@ -30,12 +30,16 @@ class Replays:
             heard.append((reign, message))
 
     def to_agent(self, node: AgentNode) -> None:
-        """Repeat to an agent all that is remembered of its present life."""
+        """Repeat to an agent all that is remembered of its present life.
+
+        What counts is what its machine makes of it at once: the record that it goes on to write, and
+        what it asks of its proxy. While it is busy with something else nothing can be told apart.
+        """
         for life, message in list(self._heard.get(node.process.name, ())):
-            if life == node.process.life and node.process.is_alive and isinstance(message, Down):
-                before = (node.disk.record.committed, node.disk.record.active, node.proxy.serving)
+            if life == node.process.life and node.is_idle and isinstance(message, Down):
+                before = (node.state.record, node.state.operation, node.state.serving)
                 node.hear(message)
-                after = (node.disk.record.committed, node.disk.record.active, node.proxy.serving)
+                after = (node.state.record, node.state.operation, node.state.serving)
                 self._note(f"a repeated {type(message).__name__} to {node.agent}", before, after)
 
     def to_replica(self, node: ReplicaNode) -> None:

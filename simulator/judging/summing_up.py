@@ -27,6 +27,7 @@ from turnout.protocol.records import Verdict as Decided
 if TYPE_CHECKING:
     from simulator.simulation import Simulation
 
+LIVENESS = frozenset({"L1", "L2", "L3"})
 NUMBERS = tuple(dict.fromkeys(number for number, _ in (*SAFETY, *COURSE)))
 
 
@@ -42,7 +43,7 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
         _switch(simulation, epoch, switch)
         for epoch, switch in sorted(judge.chronicle.switches.items())
     )
-    findings = [_finding(simulation, number) for number in NUMBERS]
+    findings = [_finding(simulation, number, has_core=core is not None) for number in NUMBERS]
     expected = judged(simulation, switches)
     story = judge.story.told()
     return RunResult(
@@ -81,16 +82,18 @@ def _working(simulation: Simulation, agents: list[AgentId]) -> Core | None:
     return named_core(section, names, simulation.nodes, agents)
 
 
-def _finding(simulation: Simulation, number: str) -> Finding:
+def _finding(simulation: Simulation, number: str, *, has_core: bool) -> Finding:
     broken = tuple(simulation.judge.violations.get(number, ()))
     if broken:
         return Finding(number=number, verdict=Verdict.INVALID, violations=broken)
-    return Finding(number=number, verdict=Verdict.VALID)
+    is_judged = has_core if number in LIVENESS else number in simulation.judge.promised
+    return Finding(number=number, verdict=Verdict.VALID if is_judged else Verdict.UNKNOWN)
 
 
 def _worst(findings: Sequence[Finding]) -> Verdict:
     order = list(Verdict)
-    return max((finding.verdict for finding in findings), key=order.index, default=Verdict.VALID)
+    judged = (finding.verdict for finding in findings if finding.is_judged)
+    return max(judged, key=order.index, default=Verdict.VALID)
 
 
 def _verdict(

@@ -138,13 +138,17 @@ def _events(run: RunResult) -> Iterator[RenderableType]:
 
 def _findings(findings: Sequence[Finding]) -> Iterator[RenderableType]:
     """One line where all is well; each violation in full where it is not."""
-    judged = invariants(findings)
+    judged = [one for one in invariants(findings) if one.is_judged]
+    others = [one.number for one in invariants(findings) if not one.is_judged]
     held = sum(one.verdict is Verdict.VALID for one in judged)
     if held == len(judged):
         numbers = " ".join(one.number for one in judged)
         yield Text(f"All {held} invariants held: {numbers}", style="green")
     else:
         yield Text(f"{held} of {len(judged)} invariants held.")
+    if others:
+        text = f"Not judged, since nothing works that could keep them: {' '.join(others)}"
+        yield Text(text, style="yellow")
     expected = expectations(findings)
     if expected and all(one.verdict is Verdict.VALID for one in expected):
         yield Text("It came to what was expected.", style="green")

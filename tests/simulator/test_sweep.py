@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from simulator import sweep as sweeping
 from simulator.judging.marks import MARKS
 from simulator.results import SeedResult, Verdict
 from simulator.scenario import Scenario
 from simulator.scenario_file import parse_scenario
 from simulator.sweep import run_seed, sweep
+from turnout.protocol import switching
 
 BRIEF = b"""
 name = "brief"
@@ -44,12 +44,20 @@ def test_sweep_runs_each_seed_once_and_tells_of_each(brief: Scenario) -> None:
     assert all(run.switches[-1].outcome == "live" for run in result.runs)
 
 
-def test_sweep_of_a_quiet_scenario_is_too_weak_and_says_what_it_missed(brief: Scenario) -> None:
-    result = sweep(range(1), workers=1, scenario=brief)
-    assert result.is_too_weak
+def test_sweep_of_the_swarm_must_reach_every_mark() -> None:
+    result = sweep(range(1), workers=1)
     assert {mark.name for mark in result.marks} == set(MARKS)
     assert "commit-immediate" not in result.missed
-    assert "abort" in result.missed
+    assert "halted" in result.missed
+    assert result.is_too_weak
+
+
+def test_sweep_of_a_scenario_must_reach_what_that_expects(brief: Scenario) -> None:
+    assert not sweep(range(1), workers=1, scenario=brief).is_too_weak
+    expect = evolve(brief.expect, reached=("commit-immediate", "abort"))
+    result = sweep(range(1), workers=1, scenario=evolve(brief, expect=expect))
+    assert result.missed == ("abort",)
+    assert result.is_too_weak
 
 
 def test_result_of_a_seed_is_the_same_in_a_sweep_and_alone(brief: Scenario) -> None:
@@ -64,8 +72,8 @@ def test_run_that_breaks_down_is_unknown_and_says_why(
     def breaks_down(*_: object, **__: object) -> None:
         raise AssertionError("the machine met a state it was not made for")
 
-    monkeypatch.setattr(sweeping, "run", breaks_down)
-    result, marks = run_seed(1, brief)
+    monkeypatch.setattr(switching, "accepted", breaks_down)
+    result, _ = run_seed(1, brief)
     assert result.verdict is Verdict.UNKNOWN
-    assert "a state it was not made for" in result.first
-    assert marks == ()
+    assert result.violated == ("run",)
+    assert "a state it was not made for (at test_sweep.py:" in result.first

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from attrs import evolve
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from turnout.cli.examples import WithExamples
@@ -133,7 +134,8 @@ def _keep(result: SweepResult, scenario: Scenario | None, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for seed in failing:
         path = folder / f"{result.name}-{seed}.toml"
-        path.write_text(to_toml(scenario or drawn(seed)), encoding="utf-8")
+        failing_one = evolve(scenario, seed=seed) if scenario else drawn(seed)
+        path.write_text(to_toml(failing_one), encoding="utf-8")
     say(f"{len(failing)} failing seeds are in {folder}")
 
 

@@ -342,7 +342,8 @@ def halt(turn: Turn, reason: str) -> None:
 def hand_over_if_alone(turn: Turn, *, was_unanswered: bool = False) -> None:
     """Let another replica lead if no agent is left here, and one waits for what a leader would tell.
 
-    Or (``was_unanswered``) if nobody at all has answered what was prepared.
+    Or (``was_unanswered``) if nobody at all has answered what was prepared. A leader that somebody has
+    told of the newest commit was reached, and is not given up because all streams broke for once.
 
     1. A leader is cut off from all agents, and not from the store: it keeps its lease. 2. What it
     decided last stays in doubt everywhere (L2, L3), and every later switch is aborted, for good. Another
@@ -351,8 +352,12 @@ def hand_over_if_alone(turn: Turn, *, was_unanswered: bool = False) -> None:
     """
     state = turn.state
     busy = state.attempt is not None or state.burning is not None or state.unfinished is not None
-    is_waited_for = was_unanswered or state.fleet.with_status(Status.STALE)
-    if is_waited_for and not state.connected and not busy:
+    if state.role is not Role.LEADING or busy or state.connected:
+        return
+    is_behind = bool(state.fleet.with_status(Status.STALE)) and not any(
+        report.committed_epoch >= turn.head.committed for report in state.reports.values()
+    )
+    if was_unanswered or is_behind:
         depose(turn, ALONE)
 
 

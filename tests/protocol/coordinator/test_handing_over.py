@@ -13,8 +13,8 @@ from tests.protocol.coordinator.bench import (
 from turnout.protocol.clock import SECOND
 from turnout.protocol.coordinator_state import Role
 from turnout.protocol.effects import CoordinatorEffect
-from turnout.protocol.events import AgentGone
-from turnout.protocol.identifiers import AgentId
+from turnout.protocol.events import AgentGone, Elected
+from turnout.protocol.identifiers import AgentId, Term
 from turnout.protocol.messages import No
 from turnout.protocol.records import OutcomeKind
 
@@ -57,9 +57,25 @@ def test_leader_whose_last_stream_breaks_while_agents_are_stale_hands_over() -> 
     bench = settled()
     bench.ask(switch())
     bench.all_say_yes()
-    bench.hear("a0", 2)
     assert not stepped_down(bench.wait(6 * SECOND))
     assert stepped_down(all_go(bench))
+
+
+def test_leader_that_somebody_told_of_the_newest_commit_stays_when_all_streams_break() -> None:
+    bench = settled()
+    bench.ask(switch())
+    bench.all_say_yes()
+    bench.hear("a0", 2)
+    bench.wait(6 * SECOND)
+    assert not stepped_down(all_go(bench))
+
+
+def test_replica_that_takes_over_hands_nothing_over_when_an_old_stream_ends() -> None:
+    bench = committed_and_cut_off()
+    bench.wait(6 * SECOND)
+    bench.hold = ("read",)
+    bench.give(Elected(term=Term(bench.state.term + 5000)))
+    assert not stepped_down(bench.give(AgentGone(agent=AgentId("a0"))))
 
 
 def test_leader_that_is_alone_stays_while_nobody_waits_for_it() -> None:
