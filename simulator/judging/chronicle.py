@@ -18,7 +18,7 @@ from turnout.protocol import keys
 from turnout.protocol.clock import MS
 from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.effects import Activate, CloseSource, Stage, Transact
-from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, ServiceName
+from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, ServiceName, Term
 from turnout.protocol.invariants import Intrusion, Parting, Proof, ScheduledFlip
 from turnout.protocol.messages import Report
 from turnout.protocol.participant_state import ParticipantState
@@ -123,6 +123,7 @@ class Chronicle:
         self._planned: dict[str, tuple[int, int]] = {}
         self._founded: tuple[Epoch, int] | None = None
         self._first_proof = 0
+        self._asked_though_shown: set[tuple[Term, Epoch]] = set()
         self._votes: dict[Epoch, Votes] = {}
 
     def begin(self, items: Mapping[str, KeyValue]) -> None:
@@ -140,6 +141,7 @@ class Chronicle:
         """Another incarnation, founded with this epoch: what the old one began ends no more."""
         self._founded = (first, now_ns)
         self._first_proof = len(self.proofs)
+        self._asked_though_shown.clear()
         for days in self.days.values():
             days.heard = None
             days.doubts.clear()
@@ -333,10 +335,8 @@ class Chronicle:
             if isinstance(write, Put) and write.key.startswith(keys.DECISIONS):
                 head = value_of(write.value, Decision).head
                 self._planned.setdefault(head.signature, (now_ns, node.process.clock.ppm))
-        for place, proof in enumerate(self.proofs):
-            if place >= self._first_proof and proof.term == operation.term:
-                decided = (*proof.decided, operation.epoch)
-                self.proofs[place] = evolve(proof, decided=decided)
+        if any(proof.term == operation.term for proof in self.proofs[self._first_proof :]):
+            self._asked_though_shown.add((operation.term, operation.epoch))
 
     def shows(self, node: ReplicaView, report: Report, items: Mapping[str, KeyValue]) -> None:
         """A leader is about to hear a report; it may prove that the store went back."""
@@ -379,6 +379,11 @@ class Chronicle:
                 self._let_in(fleet, nodes, now_ns)
 
     def _decided(self, decision: Decision, now_ns: int) -> None:
+        if (decision.term, decision.epoch) in self._asked_though_shown:
+            for place, proof in enumerate(self.proofs):
+                if place >= self._first_proof and proof.term == decision.term:
+                    decided = (*proof.decided, decision.epoch)
+                    self.proofs[place] = evolve(proof, decided=decided)
         switch = self.switches.get(decision.epoch)
         if switch is not None:
             switch.decided_ns, switch.decision = now_ns, decision

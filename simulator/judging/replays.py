@@ -9,6 +9,7 @@ from simulator.judging.chronicle import Chronicle
 from simulator.replica_node import ReplicaNode
 from turnout.protocol.invariants import Intrusion
 from turnout.protocol.messages import Down, Message
+from turnout.protocol.participant_state import ParticipantState
 
 REMEMBERED = 400
 """Messages remembered of each node: a switch's, with its heads."""
@@ -33,10 +34,12 @@ class Replays:
         """Repeat to an agent all that is remembered of its present life.
 
         What counts is what its machine makes of it at once: the record that it goes on to write, and
-        what it asks of its proxy. While it is busy with something else nothing can be told apart.
+        what it asks of its proxy. While it is busy with something else, or has not been able to write
+        a decision that it has heard, nothing can be told apart.
         """
         for life, message in list(self._heard.get(node.process.name, ())):
-            if life == node.process.life and node.is_idle and isinstance(message, Down):
+            is_at_rest = node.is_idle and not _owes_its_journal(node.state)
+            if life == node.process.life and is_at_rest and isinstance(message, Down):
                 before = (node.state.record, node.state.operation, node.state.serving)
                 node.hear(message)
                 after = (node.state.record, node.state.operation, node.state.serving)
@@ -53,3 +56,12 @@ class Replays:
 
     def _note(self, what: str, before: object, after: object) -> None:
         self._chronicle.intrusions.append(Intrusion(what=what, before=before, after=after))
+
+
+def _owes_its_journal(state: ParticipantState) -> bool:
+    """Whether a decision was heard that the disk did not take: hearing it again is no repetition."""
+    head, record = state.head, state.record
+    if head is None:
+        return False
+    in_doubt = record.prepared is not None and record.prepared.epoch <= head.decided
+    return in_doubt or record.committed_epoch < head.committed

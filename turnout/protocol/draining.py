@@ -14,22 +14,34 @@ from turnout.protocol.effects import CloseSource, StopDrain, WatchDrain
 from turnout.protocol.events import InFlight
 from turnout.protocol.participant_state import Drain, ParticipantState, Turn
 from turnout.protocol.records import Active, Draining
-from turnout.protocol.routing import AfterDrain, RoutingTable, Service, abandoned_colours
+from turnout.protocol.routing import (
+    AfterDrain,
+    RoutingTable,
+    Service,
+    abandoned_colours,
+    unused_colours,
+)
 
 EMPTY, TIMEOUT, CLOSED = "empty", "timeout", "closed"
 
 
-def begin_drains(turn: Turn, before: RoutingTable | None, flipped: Active) -> None:
-    """Begin a drain of every colour that ``before`` sent to and the table flipped to does not.
+def begin_drains(turn: Turn, flipped: Active) -> None:
+    """Begin a drain of every colour that the active table sent to and the one flipped to does not.
 
-    They begin paused with all their time before them; :func:`review_drains` lets them run.
+    They begin paused with all their time before them; :func:`review_drains` lets them run. A proxy
+    that was ahead of its journal may have left any colour: all drain that get no new requests, and
+    those that are empty end at once.
     """
+    before = turn.state.table(turn.state.record.active.digest)
     after = turn.state.table(flipped.digest)
-    if after is None or before is None:
+    if after is None:
         return
+    left = dict.fromkeys(abandoned_colours(before, after))
+    if turn.state.ahead:
+        left |= dict.fromkeys(unused_colours(after))
     begun = []
-    for name, colour in abandoned_colours(before, after):
-        service = after.service(name) or before.service(name)
+    for name, colour in left:
+        service = after.service(name) or (before.service(name) if before else None)
         assert service is not None
         begun.append(
             Drain(

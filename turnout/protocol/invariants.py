@@ -343,7 +343,7 @@ class Proof:
     """A leader was shown a signed head above all that its store knows: the store went back.
 
     Attributes:
-        decided: the epochs that it asked the store to decide after that, in the same incarnation.
+        decided: the epochs that it decided after that, in the same incarnation.
     """
 
     term: Term

@@ -166,7 +166,12 @@ def _on_booted(turn: Turn, event: Booted) -> None:
     record = event.record
     _, serving = recover(record, event.serving)
     tables = {table.digest: table for table in event.tables}
-    turn.state = ParticipantState(record=record, tables=FrozenMap(tables), serving=serving)
+    turn.state = ParticipantState(
+        record=record,
+        tables=FrozenMap(tables),
+        serving=serving,
+        ahead=serving.rank > record.active.rank,
+    )
     committed = record.committed
     if committed is not None and committed.active == record.active:
         turn.change(before=committed.head.base)

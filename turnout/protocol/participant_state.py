@@ -134,6 +134,8 @@ class ParticipantState:
         operation: the one changing operation of the proxy under way.
         proof: the probing under way.
         before: the digest that served before ``record.active``.
+        ahead: the proxy was found above ``record.active`` at the start, and serves no table yet that
+            is on disk: which colours it has left is not known.
         staged_lost: why what was prepared could not be staged again.
         trouble: what proxy or probes last said against the newest commit.
         flipped_ns, live_ns: when ``record.active`` flipped and was proven; None: not (yet) here.
@@ -149,6 +151,7 @@ class ParticipantState:
     operation: Stage | Activate | None = None
     proof: Prove | None = None
     before: Digest = NO_DIGEST
+    ahead: bool = False
     candidate: Candidate | None = None
     staged_lost: str = ""
     trouble: str = ""

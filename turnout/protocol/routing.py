@@ -208,6 +208,16 @@ def abandoned_colours(
     return tuple(pairs)
 
 
+def unused_colours(table: RoutingTable) -> tuple[tuple[ServiceName, Colour], ...]:
+    """Return every (service, colour) that the table sends no new requests to."""
+    return tuple(
+        (service.name, colour)
+        for service in table.services
+        for colour in Colour
+        if not service.sends_to(colour)
+    )
+
+
 def inconsistencies(table: RoutingTable) -> tuple[str, ...]:
     """Name every fault for which a table is refused; an empty result means consistent."""
     return tuple(_faults(table))

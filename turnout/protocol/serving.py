@@ -224,9 +224,9 @@ def _journal_flip(turn: Turn) -> None:
     active, serving = state.record.active, state.serving
     if not active.rank < serving.rank <= state.newest.rank or state.timers.armed(JOURNAL):
         return
-    turn.change(before=active.digest)
-    begin_drains(turn, state.table(active.digest), serving)
+    begin_drains(turn, serving)
     draining = unfinished_drains(turn, serving)
+    turn.change(before=active.digest, ahead=state.ahead and state.table(serving.digest) is None)
     journal(turn, None, evolve(state.record, active=serving, draining=draining))
 
 

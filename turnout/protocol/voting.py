@@ -60,19 +60,26 @@ def refuse_unjournalled(turn: Turn, event: PersistFailed) -> None:
     candidate = turn.state.candidate
     if candidate is not None and candidate.refusal is None:
         _refuse(turn, Cause.FAILED_FSYNC, candidate, _journal_failed(event))
-    votes = [e.message for e in event.undone if isinstance(e, Send)]
-    for vote in votes:
-        if isinstance(vote, Vote):
-            _vote_again(turn, vote, event)
+    for effect in event.undone:
+        if isinstance(effect, Send) and isinstance(effect.message, Vote):
+            _vote_again(turn, effect.message, event)
 
 
 def _vote_again(turn: Turn, vote: Vote, event: PersistFailed) -> None:
+    """Say a vote that the failed write kept back, as far as the journal bears it out.
+
+    A yes that is held for an older term only is neither said in this one nor withdrawn: it is asked
+    for again, and the term is journalled then.
+    """
     prepared = turn.state.record.prepared
-    if vote.no is not None or (prepared and _names(prepared, vote.epoch, vote.digest)):
+    if vote.no is None and prepared is not None and _names(prepared, vote.epoch, vote.digest):
+        if prepared.term == vote.term:
+            turn.send(vote)
+    elif vote.no is not None:
         turn.send(vote)
-        return
-    candidate = Candidate(epoch=vote.epoch, digest=vote.digest, term=vote.term)
-    _refuse(turn, Cause.FAILED_FSYNC, candidate, _journal_failed(event))
+    else:
+        candidate = Candidate(epoch=vote.epoch, digest=vote.digest, term=vote.term)
+        _refuse(turn, Cause.FAILED_FSYNC, candidate, _journal_failed(event))
 
 
 def _journal_failed(event: PersistFailed) -> Refusal:

@@ -10,6 +10,7 @@ from tests.protocol.participant.bench import (
     OTHER,
     Bench,
     active,
+    fresh_record,
     head_at,
     kinds,
     of,
@@ -22,7 +23,7 @@ from tests.protocol.participant.bench import (
 )
 from turnout.protocol.clock import SECOND
 from turnout.protocol.effects import AgentEffect, CloseSource, StopDrain, WatchDrain
-from turnout.protocol.events import Booted, InFlight, LinkDown
+from turnout.protocol.events import Booted, InFlight, LinkDown, LinkUp
 from turnout.protocol.identifiers import Epoch, ServiceName
 from turnout.protocol.records import Head, SignedTable
 from turnout.protocol.routing import AfterDrain, Colour, RoutingTable
@@ -205,6 +206,28 @@ def test_restarted_agent_that_waits_to_flip_goes_on_with_its_drain() -> None:
 def test_restarted_agent_needs_no_table_before_to_go_on_with_its_drain() -> None:
     bench, _ = flipped()
     assert of(bench.reboot_without(BLUE), WatchDrain) == (WATCH_BLUE,)
+
+
+def test_agent_whose_disk_was_replaced_drains_whatever_its_proxy_may_have_left_s9() -> None:
+    """1. The proxy serves green, and has requests on it. 2. The disk is replaced: nobody knows that.
+    3. The agent flips to blue: it cannot know that green was left, and drains it all the same.
+    """
+    bench = Bench()
+    bench.give(Booted(record=fresh_record(), tables=(), serving=active(6, GREEN)))
+    bench.give(LinkUp())
+    bench.hear(sync(head_at(7, 7, BLUE, base=GREEN), table=BLUE))
+    bench.staged()
+    assert WatchDrain(epoch=Epoch(7), service=CHECKOUT, colour=Colour.GREEN) in bench.activated()
+    assert count(bench, 2, Colour.GREEN) == ()
+    bench.proven()
+    assert [drain.colour for drain in bench.state.record.draining] == [Colour.GREEN]
+
+
+def test_fresh_agent_beside_a_fresh_proxy_has_nothing_to_drain() -> None:
+    bench = Bench(fresh_record(), GREEN)
+    bench.hear(sync(head_at(7, 7, GREEN), table=GREEN))
+    bench.staged()
+    assert drains_of(bench.activated()) == []
 
 
 def test_drain_that_ended_is_not_written_with_the_next_flip() -> None:

@@ -52,6 +52,22 @@ def test_yes_found_in_the_journal_holds_after_all_s3() -> None:
     assert bench.voting() is Voting.PREPARED
 
 
+def test_yes_held_for_an_older_term_is_not_said_in_one_that_was_not_journalled_s3() -> None:
+    """1. The agent's yes is on disk. 2. A new leader asks again, and the disk is full: a yes in its
+    term is none that a restart would find. 3. The agent is asked again once it can write.
+    """
+    bench = Bench()
+    bench.prepared(prepare(7, GREEN, HEAD6))
+    held = bench.state.record
+    bench.hear(prepare(7, GREEN, HEAD6, term=11))
+    assert votes(bench.fail_disk(held)) == ()
+    assert bench.voting() is Voting.PREPARED
+    assert bench.state.record.promised == held.promised
+    bench.wait(RETRY_NS)
+    (vote,) = votes(bench.hear(prepare(7, GREEN, HEAD6, term=11)))
+    assert (vote.no, vote.term) == (None, 11)
+
+
 def test_promise_that_was_not_journalled_is_a_no_and_nothing_is_staged() -> None:
     bench = Bench()
     held = bench.state.record

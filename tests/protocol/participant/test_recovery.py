@@ -125,7 +125,7 @@ def test_proxy_ahead_of_a_lost_journal_is_left_alone_until_the_head_names_it_h13
     effects = bench.give(Booted(record=fresh_record(), tables=(), serving=active(7, GREEN)))
     assert effects == ()
     effects = bench.hear(sync(HEAD7, table=GREEN))
-    assert kinds(effects) == ["SaveTable", "Persist", "Persist", "Prove"]
+    assert kinds(effects) == ["SaveTable", "Persist", "WatchDrain", "Persist", "Prove"]
     assert bench.state.record.active == active(7, GREEN)
 
 
