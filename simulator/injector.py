@@ -79,9 +79,21 @@ class Injector:
         self.core: frozenset[NodeName] = frozenset()
         """Who is well for good, and is not hurt any more."""
         self._heals: dict[int, Heal] = {}
+        self._arranged: list[Fault] = []
+
+    @property
+    def never_struck(self) -> tuple[Fault, ...]:
+        """Faults whose moment never came, or that met nobody, or only who is well for good."""
+        struck = {
+            id(one.fault)
+            for one in self.befell
+            if one.nodes or (one.groups and all(one.groups)) or not one.fault.selectors
+        }
+        return tuple(fault for fault in self._arranged if id(fault) not in struck)
 
     def arrange(self, fault: Fault) -> None:
         """Let a fault begin at its moment."""
+        self._arranged.append(fault)
         self._parts.moments.arrange(fault, lambda: self.inject(fault))
 
     def inject(self, fault: Fault) -> None:

@@ -165,6 +165,7 @@ class RunResult:
         trace_digest: of every step, and of every record as it went to disk or store (``trace.py``).
         findings: one for each invariant, by number, then the scenario's expectations.
         reached: the marks of rare states that were reached, sorted.
+        never_struck: the faults that the scenario asked for and that hurt nobody, a line each.
         nodes: every process with its region, in the order to draw them.
     """
 
@@ -180,6 +181,7 @@ class RunResult:
     simulated_ns: int
     wall_ns: int
     fault_kinds: tuple[str, ...] = ()
+    never_struck: tuple[str, ...] = ()
     nodes: tuple[tuple[str, Region], ...] = ()
     story: Story = Story()
 

@@ -59,6 +59,9 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
         simulated_ns=now_ns,
         wall_ns=wall_ns,
         fault_kinds=tuple(dict.fromkeys(span.kind for span in judge.story.faults)),
+        never_struck=tuple(
+            f"{fault.text}, {fault.moment}" for fault in simulation.injector.never_struck
+        ),
         nodes=tuple((str(node.name), node.region) for node in simulation.nodes),
         story=story,
     )

@@ -40,6 +40,7 @@ def run_document(run: RunResult) -> dict[str, Any]:
         "switches": [switch_document(one) for one in run.switches],
         "requests": attrs.asdict(run.requests),
         "reached": list(run.reached),
+        "never_struck": list(run.never_struck),
         "events": run.events,
         "wall_s": seconds(run.wall_ns),
         "simulated_s": seconds(run.simulated_ns),

@@ -54,6 +54,8 @@ class RunText:
         yield from _events(run)
         yield from _findings(run.findings)
         yield _requests(run)
+        for fault in run.never_struck:
+            yield Text(f"Never struck: {fault}.", style="yellow")
         if run.reached:
             yield Text(f"Reached: {', '.join(run.reached)}.")
         yield Text(

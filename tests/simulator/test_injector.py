@@ -51,6 +51,19 @@ def test_lost_quorum_that_never_heals_is_no_core_to_hold_anybody_to() -> None:
     assert broken(simulation) == {}
 
 
+def test_fault_whose_moment_never_comes_or_that_meets_nobody_is_told() -> None:
+    never = '[[fault]]\nwhen = "decision"\nswitch = 2\nkind = "crash"\nnode = "leader"\n'
+    nobody = fault("crash", 'node = "leader"', at_s=0.001)
+    compacts = fault("etcd-compact", "", at_s=2.0)
+    result = simulated(SWITCH, never, nobody, compacts, until_s=9.0).result(wall_ns=0)
+    assert result.never_struck == (
+        "crash leader, at decision of switch 2",
+        "crash leader, at 0.001 s",
+    )
+    once = never.replace("switch = 2\n", "")
+    assert simulated(SWITCH, once, until_s=9.0).result(wall_ns=0).never_struck == ()
+
+
 def test_restarted_process_is_away_as_long_as_it_says() -> None:
     restart = fault("restart", 'node = "agent eu-west-1/1"\ndown_ms = 3000.0')
     simulation = simulated(restart, until_s=7.9)

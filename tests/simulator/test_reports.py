@@ -153,7 +153,7 @@ def test_json_of_a_run_has_the_promised_keys() -> None:
     document = json.loads(json.dumps(run_document(in_doubt())))
     assert set(document) == {
         "name", "verdict", "seed", "trace_digest", "invariants", "expectations", "violations",
-        "switches", "requests", "reached", "events", "wall_s", "simulated_s",
+        "switches", "requests", "reached", "never_struck", "events", "wall_s", "simulated_s",
     }  # fmt: skip
     assert set(document["switches"][0]) == {
         "epoch", "kind", "outcome", "accepted_s", "live_s", "elapsed_s", "known_s", "sla_met",
@@ -189,6 +189,12 @@ def test_json_of_a_sweep_has_every_run_and_what_it_could_not_find() -> None:
 def region_line(text: str, title: str, region: str) -> str:
     drawing = text[text.index(title) :]
     return re.search(rf"^{region} +(.*)$", drawing, re.MULTILINE)[1]  # type: ignore[index]
+
+
+def test_faults_that_never_struck_are_told_in_every_report() -> None:
+    run = evolve(in_doubt(), never_struck=("crash leader, at drain",))
+    assert "Never struck: crash leader, at drain." in printed(RunText(run))
+    assert run_document(run)["never_struck"] == ["crash leader, at drain"]
 
 
 def test_text_shows_votes_flips_and_the_region_that_stays_behind() -> None:

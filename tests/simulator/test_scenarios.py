@@ -63,6 +63,7 @@ def faults(result: RunResult) -> str:
 def comes_as_expected(path: Path, seed: int | None = None) -> None:
     result = run(load_scenario(path), seed=seed, keep_story=False)
     assert result.verdict is Verdict.VALID, faults(result)
+    assert result.never_struck == ()
 
 
 @pytest.mark.parametrize("path", named([path for path in SHIPPED if path.stem != A_DAY]))
