@@ -164,6 +164,8 @@ def verdicts(runs: Sequence[Run]) -> Iterator[tuple[str, bool]]:
     broken = Counter(number for run in runs for number in run.violated)
     shown = ", ".join(f"{number} in {count} runs" for number, count in sorted(broken.items()))
     yield f"invariants broken: {shown or 'none'}", not broken
+    idle = {run.cell for run in runs} - {run.cell for run in runs if run.struck}
+    yield f"failures and points at which nothing ever struck: {len(idle)}", not idle
 
 
 def table(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
