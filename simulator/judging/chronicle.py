@@ -18,7 +18,7 @@ from turnout.protocol import keys
 from turnout.protocol.clock import MS
 from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.effects import Activate, CloseSource, Stage, Transact
-from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, ServiceName, Term
+from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, ReplicaId, ServiceName
 from turnout.protocol.invariants import Intrusion, Parting, Proof, ScheduledFlip
 from turnout.protocol.messages import Report
 from turnout.protocol.participant_state import ParticipantState
@@ -122,8 +122,8 @@ class Chronicle:
         self._in_flight = in_flight
         self._planned: dict[str, tuple[int, int]] = {}
         self._founded: tuple[Epoch, int] | None = None
-        self._first_proof = 0
-        self._asked_though_shown: set[tuple[Term, Epoch]] = set()
+        self._shown: dict[ReplicaId, int] = {}
+        self._asked_though_shown: dict[str, int] = {}
         self._votes: dict[Epoch, Votes] = {}
 
     def begin(self, items: Mapping[str, KeyValue]) -> None:
@@ -140,7 +140,7 @@ class Chronicle:
     def begin_anew(self, first: Epoch, now_ns: int) -> None:
         """Another incarnation, founded with this epoch: what the old one began ends no more."""
         self._founded = (first, now_ns)
-        self._first_proof = len(self.proofs)
+        self._shown.clear()
         self._asked_though_shown.clear()
         for days in self.days.values():
             days.heard = None
@@ -335,8 +335,13 @@ class Chronicle:
             if isinstance(write, Put) and write.key.startswith(keys.DECISIONS):
                 head = value_of(write.value, Decision).head
                 self._planned.setdefault(head.signature, (now_ns, node.process.clock.ppm))
-        if any(proof.term == operation.term for proof in self.proofs[self._first_proof :]):
-            self._asked_though_shown.add((operation.term, operation.epoch))
+                shown = self._shown.get(node.replica)
+                if shown is not None:
+                    self._asked_though_shown[head.signature] = shown
+
+    def takes_over(self, replica: ReplicaId) -> None:
+        """A reign begins, and it has been shown nothing: a store that went back gives terms out again."""
+        self._shown.pop(replica, None)
 
     def shows(self, node: ReplicaView, report: Report, items: Mapping[str, KeyValue]) -> None:
         """A leader is about to hear a report; it may prove that the store went back."""
@@ -344,9 +349,10 @@ class Chronicle:
         if shown is None or stored is None or not node.leads:
             return
         head = value_of(stored.value, Head)
-        term = node.state.term
-        is_news = all(proof.term != term for proof in self.proofs[self._first_proof :])
-        if shown.incarnation == head.incarnation and shown.decided > head.decided and is_news:
+        is_ahead = shown.incarnation == head.incarnation and shown.decided > head.decided
+        if is_ahead and node.replica not in self._shown:
+            self._shown[node.replica] = len(self.proofs)
+            term = node.state.term
             self.proofs.append(Proof(term=term, shown=shown.decided, stored=head.decided))
 
     def wrote(
@@ -379,11 +385,10 @@ class Chronicle:
                 self._let_in(fleet, nodes, now_ns)
 
     def _decided(self, decision: Decision, now_ns: int) -> None:
-        if (decision.term, decision.epoch) in self._asked_though_shown:
-            for place, proof in enumerate(self.proofs):
-                if place >= self._first_proof and proof.term == decision.term:
-                    decided = (*proof.decided, decision.epoch)
-                    self.proofs[place] = evolve(proof, decided=decided)
+        place = self._asked_though_shown.get(decision.head.signature)
+        if place is not None:
+            proof = self.proofs[place]
+            self.proofs[place] = evolve(proof, decided=(*proof.decided, decision.epoch))
         switch = self.switches.get(decision.epoch)
         if switch is not None:
             switch.decided_ns, switch.decision = now_ns, decision

@@ -180,6 +180,8 @@ class Judge:
                 f" in term {after.term}" if after.role is Role.LEADING else ""
             )
             self.noted(node.process, f"{text}: {after.trouble}" if after.trouble else text)
+            if after.role is Role.TAKING_OVER:
+                self.chronicle.takes_over(node.replica)
         self.marks.replica_stepped(node, before, event, after)
 
     def asked_of_store(self, node: ReplicaView, effect: Transact) -> None:
