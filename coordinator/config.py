@@ -38,7 +38,6 @@ domain_key = "domain.key"       # made by `turnout domain init`; its owner's alo
 
 [etcd]
 endpoints = ["127.0.0.1:2379"]  # HOST:PORT of every member
-# timeout_s = 0.5               # for one request at one member: a few round trips to the quorum
 # quota_bytes = 2147483648      # etcd's own --quota-backend-bytes
 # user = "turnout"              # for an etcd with authentication; then password_file too
 # password_file = "etcd.password"
@@ -59,7 +58,7 @@ endpoints = ["127.0.0.1:2379"]  # HOST:PORT of every member
 # handshakes_per_s = 200        # ... which admit so many a second
 # max_g_s = 2.5                 # longest wait for a scheduled activation
 # max_round_trip_s = 0.5        # to the farthest agent
-# store_write_s = 0.25          # one write of etcd
+# store_write_s = 0.25          # one write of etcd; twice that is waited for an answer
 # flip_s = 1.5                  # a flip and its probes
 # max_clock_bound_s = 0.05      # clocks known less well are named in the report
 # sync_interval_s = 1           # how often every agent is told the head
@@ -121,13 +120,11 @@ class EtcdSettings:
 
     Attributes:
         endpoints: HOST:PORT of every member; the first that answers is kept.
-        timeout_s: for one request at one member; a few round trips to the quorum are enough.
         quota_bytes: etcd's own ``--quota-backend-bytes``, which etcd 3.4 does not tell.
         user, password_file: for an etcd with authentication; both or neither.
     """
 
     endpoints: tuple[str, ...] = field(validator=min_len(1))
-    timeout_s: float = field(default=0.5, validator=gt(0))
     quota_bytes: int = field(default=2 * 1024**3, validator=gt(0))
     user: str | None = None
     password_file: Path | None = None
@@ -223,7 +220,7 @@ class CoordinatorSettings:
         return EtcdOptions(
             endpoints=etcd.endpoints,
             domain=self.domain,
-            timeout_s=etcd.timeout_s,
+            timeout_s=self.timing.timing().store_timeout_ns / SECOND,
             quota_bytes=etcd.quota_bytes,
             tls=tls,
             login=login,

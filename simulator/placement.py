@@ -154,6 +154,21 @@ class Distances:
         trips = sorted(self.matrix.round_trip_ns(etcd[0], region) for region in etcd[1:])
         return trips[size // 2 - 1] if size > 1 else 0
 
+    def slowest_write_ns(self, coordinators: Sequence[Region], etcd: Sequence[Region]) -> int:
+        """W of the worst day: any coordinator asks any member of etcd, and any member leads."""
+        trips = self.matrix.round_trips_ns
+        quorums = {
+            one: self.quorum_ns((one, *_without(etcd, place)), len(etcd))
+            for place, one in enumerate(etcd)
+        }
+        ways = (
+            trips[coordinator, asked] + trips[asked, leader] + quorum_ns
+            for coordinator in coordinators
+            for asked in etcd
+            for leader, quorum_ns in quorums.items()
+        )
+        return max(ways) + self.costs.commit_ns
+
     def lower_bound_ns(self, placement: Placement) -> int:
         """The published formula."""
         costs = self.costs
@@ -218,7 +233,8 @@ class Distances:
         leader, etcd = placement.leader, placement.etcd
         write_ns = self.write_ns(leader, etcd)
         takeover_ns, reason = self._worst_takeover(placement)
-        timing = fitting_timing(self.farthest_ns(leader), write_ns, self._spread_ns(etcd))
+        slowest_ns = self.slowest_write_ns(placement.coordinators, etcd)
+        timing = fitting_timing(self.farthest_ns(leader), slowest_ns, self._spread_ns(etcd))
         return Estimate(
             placement=placement,
             lower_bound_ns=self.lower_bound_ns(placement),
@@ -241,6 +257,10 @@ class Distances:
     def _spread_ns(self, etcd: Sequence[Region]) -> int:
         pairs = ((a, b) for a in etcd for b in etcd if a != b)
         return max((self.matrix.round_trip_ns(a, b) for a, b in pairs), default=0)
+
+
+def _without(etcd: Sequence[Region], place: int) -> Sequence[Region]:
+    return (*etcd[:place], *etcd[place + 1 :])
 
 
 # --------------------------------------------------------------------------------- fitting times

@@ -299,10 +299,11 @@ def _network_knobs(scenario: Scenario) -> NetworkKnobs:
 
 
 def _etcd_knobs(scenario: Scenario) -> EtcdKnobs:
-    etcd = scenario.etcd
+    etcd, timing = scenario.etcd, scenario.timing.timing()
     return EtcdKnobs(
         heartbeat_ns=round(etcd.heartbeat_ms * MS),
-        election_ns=scenario.timing.timing().election_ns,
+        election_ns=timing.election_ns,
+        timeout_ns=timing.store_timeout_ns,
         fsync_ns=round(etcd.fsync_ms * MS),
         unheard=etcd.unheard,
         late=etcd.late,

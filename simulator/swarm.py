@@ -20,7 +20,7 @@ from simulator.fault_kinds import KINDS, Fault, FaultKind
 from simulator.matrices import Matrix
 from simulator.moments import REACHED_BY, Point, ReachPoint
 from simulator.operations import Do, Operation
-from simulator.placement import fitting_timing
+from simulator.placement import Costs, Distances, fitting_timing
 from simulator.population import ETCD_LEADER, FOLLOWERS, LEADER, Node, Role, Selector
 from simulator.randomness import Randomness, Stream
 from simulator.scenario import (
@@ -108,18 +108,24 @@ def _fleet(chance: Stream, matrix: Matrix) -> tuple[list[Region], int]:
 
 
 def _timing(chance: Stream, topology: Topology, matrix: Matrix) -> TimingSection:
-    """Times that fit the map, as `turnout sim plan` would have them."""
+    """Times that fit the map, as `turnout sim plan` would have them.
+
+    Where not even they keep 30 s, the promise is what they come to, as a coordinator would ask for.
+    """
     regions = [*topology.etcd, *topology.coordinators]
     spread_ns = max(matrix.round_trip_ns(a, b) for a in regions for b in regions)
     agents = topology.regions or matrix.regions
     far_ns = max(matrix.round_trip_ns(c, a) for c in topology.coordinators for a in agents)
-    fitting = fitting_timing(far_ns, spread_ns, spread_ns)
+    write_ns = Distances(matrix, Costs()).slowest_write_ns(topology.coordinators, topology.etcd)
+    fitting = fitting_timing(far_ns, write_ns, spread_ns)
     return TimingSection(
         activation=chance.choice(("scheduled", "immediate")),
         prepare_timeout_s=fitting.prepare_timeout_ns / SECOND,
         election_s=fitting.election_ns / SECOND,
         lease_ttl_s=fitting.lease_ttl_ns / SECOND,
         undo_timeout_s=min(2.0, fitting.prepare_timeout_ns / SECOND),
+        store_write_s=fitting.store_write_ns / SECOND,
+        budget_s=max(fitting.budget_ns, fitting.worst_case_ns) / SECOND,
     )
 
 

@@ -24,8 +24,8 @@ class EtcdKnobs:
             (``rafthttp/stream.go``: 100 ms).
         read_retry_ns: after which a member asks its leader again for a read's index
             (``v3_server.go`` of 3.5: 500 ms).
-        timeout_ns, lifesign_ns: how long Turnout waits for an answer, and how long it lets a watch be
-            silent: the defaults of its own ``EtcdOptions``.
+        timeout_ns, lifesign_ns: how long Turnout waits for an answer (its ``Timing`` says), and how
+            long it lets a watch be silent: the default of its own ``EtcdOptions``.
         handshake_round_trips: what opening a client's connection takes: one without TLS.
         connect_timeout_ns: after which gRPC gives up connecting (its least, which Turnout sets: 1 s).
         backoff_ns: pause after a connection was refused; Turnout sets gRPC's first one to 100 ms and

@@ -37,6 +37,7 @@ TIMING = TimingSettings(
     live_timeout_s=2,
     lease_ttl_s=2,
     election_s=0.5,
+    store_write_s=1,
     sync_interval_s=0.2,
     silence_s=2,
     retry_s=0.2,
@@ -91,7 +92,7 @@ class World:
             domain=self.domain,
             domain_key=self.folder / "domain.key",
             listen="127.0.0.1:0",
-            etcd=EtcdSettings(endpoints=self.endpoints, timeout_s=2),
+            etcd=EtcdSettings(endpoints=self.endpoints),
             timing=self.timing,
         )
 

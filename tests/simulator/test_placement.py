@@ -126,6 +126,14 @@ def test_times_fit_etcd_nearby_and_across_oceans(
     assert broken_relations(timing) == ()
 
 
+def test_slowest_write_goes_by_way_of_the_farthest_member_to_the_worst_leader() -> None:
+    """From c by way of a to the leader c, and on to the nearest other: 100 + 100 + 80 ms."""
+    distances = Distances(line(0, 20, 100), NOTHING)
+    assert distances.slowest_write_ns((C,), (A, B, C)) == 280 * MS
+    assert distances.slowest_write_ns((A, C), (B,)) == 80.5 * MS
+    assert distances.estimate(at("c", "abc")).timing.store_write_ns == 300 * MS
+
+
 def test_times_cannot_fit_members_of_etcd_too_far_apart() -> None:
     timing = fitting_timing(240 * MS, 15 * MS, 450 * MS)
     assert timing.election_ns == 5 * SECOND

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from simulator.results import RunResult
 from simulator.scenario_file import load_scenario
@@ -55,3 +56,12 @@ def test_agents_vote_before_the_decision_and_flip_when_it_is_due(tokyo: RunResul
         assert agent.voted_ns < switch.decided_ns
         if agent.agent not in switch.laggards:
             assert abs((agent.flipped_ns or 0) - switch.due_ns) < 10_000_000
+
+
+def test_wait_for_a_far_store_has_to_follow_its_distance() -> None:
+    scenario = load_scenario(find("store-across-the-world"))
+    hasty = evolve(scenario, timing=evolve(scenario.timing, store_write_s=0.25))
+    (patient_switch,), (hasty_switch,) = run(scenario).switches, run(hasty).switches
+    assert patient_switch.elapsed_ns is not None
+    assert hasty_switch.elapsed_ns is not None
+    assert hasty_switch.elapsed_ns > 4 * patient_switch.elapsed_ns

@@ -84,7 +84,7 @@ class Timing:
             they give F.
         streams_per_replica, handshakes_per_s: give H, the herd after a replica's loss.
         max_g_ns, max_round_trip_ns: G_max and D_max; votes outside make a switch immediate.
-        store_write_ns: W.
+        store_write_ns: W, by way of the slowest member, whichever leads; twice that is waited.
         flip_ns: V, flip and probe timeout.
         max_clock_bound_ns: bounds above are named in the report.
         sync_interval_ns: how often the leader repeats the head on every stream.
@@ -121,6 +121,15 @@ class Timing:
     def herd_ns(self) -> int:
         """H: moving the streams of a lost replica at the admitted rate."""
         return self.streams_per_replica * SECOND // self.handshakes_per_s
+
+    @property
+    def store_timeout_ns(self) -> int:
+        """How long one request to etcd may take before it counts as unanswered: twice W.
+
+        Where it is shorter than etcd is away, a write that was made at once is sent again and again
+        before anybody hears of it; where it is much longer, so is every wait for a member that died.
+        """
+        return 2 * self.store_write_ns
 
     @property
     def worst_case_ns(self) -> int:
