@@ -276,11 +276,11 @@ def _compare_with_proof(turn: Turn, snapshot: Snapshot) -> None:
         takeover.depose(turn, "an agent has heard of a newer leader")
         return
     stored = snapshot.get(keys.HEAD)
-    decided = decode(stored.value, Head, limit=MAX_TABLE_BYTES).decided if stored else 0
+    committed = decode(stored.value, Head, limit=MAX_TABLE_BYTES).committed if stored else 0
     text = (
-        f"an agent proves epoch {proof.decided}, decided in term {proof.term}, but the store knows "
-        f"only epoch {decided} and term {turn.state.term}: it went back (a restore?). "
-        "Nothing is decided until `turnout domain rebase`"
+        f"an agent proves the commit of epoch {proof.committed}, decided in term {proof.term}, but the "
+        f"store knows only that of epoch {committed} and term {turn.state.term}: it went back (a "
+        "restore?). Nothing is decided until `turnout domain rebase`"
     )
     takeover.halt(turn, text)
 

@@ -143,6 +143,13 @@ class Head:
             return Verdict.ABORT
         return None
 
+    def is_unknown_to(self, newest: Head) -> bool:
+        """Whether the history that ends with another head lacks a decision of this one.
+
+        Or a commit: whose number it may have decided anew, as an abort, after the store went back.
+        """
+        return self.decided > newest.decided or self.committed > newest.committed
+
 
 @frozen(kw_only=True)
 class SignedTable:

@@ -127,6 +127,19 @@ def test_signed_head_above_the_stores_halts_the_leader() -> None:
     assert bench.give(FromAgent(message=bench.report("a0", 2))) == []
 
 
+def test_signed_commit_of_a_number_that_the_store_has_aborted_halts_the_leader() -> None:
+    """1. The store loses the commit of 3. 2. Before an agent is heard its number is aborted again."""
+    bench = switched()
+    commit = proof(bench, decided=Epoch(3), committed=Epoch(3))
+    bench.ask(switch("b", Colour.BLUE))
+    bench.vote("a0", No.REFUSED)
+    head = bench.state.head
+    assert head is not None
+    assert (head.decided, head.committed) == (3, 2)
+    bench.give(FromAgent(message=commit))
+    assert bench.state.role is Role.HALTED
+
+
 def test_signed_head_of_a_higher_term_halts_the_leader() -> None:
     bench = switched()
     bench.give(FromAgent(message=proof(bench, term=Term(10**9))))
