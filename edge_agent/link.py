@@ -22,7 +22,6 @@ from contextlib import aclosing
 import httpx
 import structlog
 import trio
-from attrs import evolve
 
 from turnout.protocol.clock import SECOND
 from turnout.protocol.errors import MalformedError
@@ -290,10 +289,11 @@ class _Connection:
 
     def _encoded(self, message: Up) -> bytes:
         """A message as it goes out: a report tells its stream, and all are signed."""
+        signer = self._link.signer
         if isinstance(message, Report):
             sent_ns = self._link.clock.now().monotonic_ns
-            message = evolve(message, challenge=self._challenge, sent_ns=sent_ns)
-        return encode(signed(message, self._link.signer))
+            return encode(signed(message, signer, challenge=self._challenge, sent_ns=sent_ns))
+        return encode(signed(message, signer))
 
     async def _request(
         self, method: str, path: str, body: bytes = b"", *, stream: bool = False

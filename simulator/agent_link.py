@@ -13,8 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from attrs import evolve
-
 from simulator.door import Answer, Challenge, Door, Moved, TurnedAway
 from simulator.network import Connection, Network
 from simulator.process import Process
@@ -107,7 +105,9 @@ class _Try:
     def __init__(self, link: AgentLink, door: Door, number: int) -> None:
         self._link = link
         self._door = door
+        self._replica = door.process
         self._number = number
+        self._proof = Proven(link=number)
         self._me = link.owner.process
         self._challenge = ""
         self._is_over = False
@@ -121,7 +121,7 @@ class _Try:
     def begin(self) -> None:
         self._stream = self._link.network.dial(
             self._me,
-            self._door.process,
+            self._replica,
             round_trips=HANDSHAKE_ROUND_TRIPS,
             opened=self._dialled,
             ended=self._broke,
@@ -136,7 +136,7 @@ class _Try:
             wait.cancel()
 
     def _broke(self, reason: str) -> None:
-        self._end(Disconnected(link=self._number, reason=f"{self._door.process.name}: {reason}"))
+        self._end(Disconnected(link=self._number, reason=f"{self._replica.name}: {reason}"))
 
     def _end(self, end: Redirected | Disconnected) -> None:
         if not self._is_over:
@@ -156,7 +156,7 @@ class _Try:
 
     def _at_door_challenge(self, stream: Connection) -> None:
         answer = self._door.challenge()
-        stream.send(self._door.process, lambda: self._challenged(stream, answer))
+        stream.send(self._replica, lambda: self._challenged(stream, answer))
 
     def _challenged(self, stream: Connection, answer: Answer) -> None:
         if not isinstance(answer, Challenge):
@@ -165,7 +165,7 @@ class _Try:
         self._challenge = answer.text
         opening = self._signed(self._link.owner.opening())
         assert isinstance(opening, Report)
-        arrived = self._link.owner.said(opening, self._door.process)
+        arrived = self._link.owner.said(opening, self._replica)
         stream.send(self._me, lambda: self._at_door_open(stream, opening, arrived))
 
     def _at_door_open(
@@ -174,23 +174,24 @@ class _Try:
         arrived()
         opened = self._door.open(opening, stream, partial(self._down, stream))
         if callable(opened):
-            stream.send(self._door.process, self._opened)
+            stream.send(self._replica, self._opened)
             opened()
         else:
-            stream.send(self._door.process, lambda: self._answered_badly(opened))
+            stream.send(self._replica, lambda: self._answered_badly(opened))
 
     def _opened(self) -> None:
         self._link.owner.tell_session(Connected(link=self._number))
 
     def _down(self, stream: Connection, message: Down, arrived: Callable[[], None]) -> None:
         """The leader sends something along the stream."""
-        stream.send(self._door.process, lambda: self._heard(message, arrived))
+        stream.send(self._replica, partial(self._heard, message, arrived))
 
     def _heard(self, message: Down, arrived: Callable[[], None]) -> None:
         if not self._is_over:
             arrived()
-            self._link.owner.tell_session(Proven(link=self._number))
-            self._link.owner.hear(message)
+            owner = self._link.owner
+            owner.tell_session(self._proof)
+            owner.hear(message)
 
     # ---------------------------------------------------------------- what is posted
 
@@ -223,13 +224,13 @@ class _Try:
     def _send(
         self, connection: Connection, message: Up, wait: Appointment, has_dialled: bool
     ) -> None:
-        arrived = self._link.owner.said(message, self._door.process)
+        arrived = self._link.owner.said(message, self._replica)
 
         def at_door() -> None:
             arrived()
             answer = self._door.take(message)
             connection.send(
-                self._door.process,
+                self._replica,
                 lambda: self._posted(connection, message, answer, wait, has_dialled),
             )
 
@@ -264,8 +265,7 @@ class _Try:
         """A message as it goes out: a report tells its stream, and all are signed."""
         if isinstance(message, Report):
             now_ns = self._me.now().monotonic_ns
-            stamped = evolve(message, challenge=self._challenge, sent_ns=now_ns)
-            return signed(stamped, self._link.signer)
+            return signed(message, self._link.signer, challenge=self._challenge, sent_ns=now_ns)
         return signed(message, self._link.signer)
 
 

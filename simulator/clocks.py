@@ -38,6 +38,7 @@ class NodeClock:
     _steady_ns: int = 0
     _turned_ns: int = 0
     _turned_mono_ns: int = 0
+    _read: tuple[int, Instant] | None = None
 
     def monotonic_ns(self, true_ns: int) -> MonotonicNs:
         """What the monotonic clock shows at a true moment."""
@@ -51,16 +52,21 @@ class NodeClock:
         return self._turned_ns - (-elapsed_ns * MILLION // (MILLION + self.ppm))
 
     def now(self, true_ns: int) -> Instant:
-        """All clocks read together."""
+        """All clocks read together: at one moment by several, of whom the first one works it out."""
+        read = self._read
+        if read is not None and read[0] == true_ns:
+            return read[1]
         since_ns = true_ns - self._turned_ns
         elapsed_ns = since_ns + since_ns * self.ppm // MILLION
         monotonic_ns = self.offset_ns + self._turned_mono_ns + elapsed_ns
-        return Instant(
+        now = Instant(
             monotonic_ns=monotonic_ns,  # type: ignore[arg-type]
             clock_ns=self._steady_ns + monotonic_ns,  # type: ignore[arg-type]
             wall_ns=WALL_NS + true_ns + self.wall_error_ns,
             wall_bound_ns=self.bound_ns,
         )
+        self._read = true_ns, now
+        return now
 
     def wall_ns(self, true_ns: int) -> int:
         """What the wall clock shows."""
@@ -69,13 +75,21 @@ class NodeClock:
     def read_wall(self, true_ns: int) -> None:
         """A process starts: it reads the wall clock, once."""
         self._steady_ns = self.wall_ns(true_ns) - self.monotonic_ns(true_ns)
+        self._read = None
 
     def drift(self, ppm: int, true_ns: int) -> None:
         """Let the monotonic clock run at another speed from a true moment on."""
         monotonic_ns = self.monotonic_ns(true_ns)
         self._turned_ns, self._turned_mono_ns = true_ns, monotonic_ns - self.offset_ns
         self.ppm = ppm
+        self._read = None
 
     def step_wall(self, by_ns: int) -> None:
         """Set the wall clock forward (or, below zero, back)."""
         self.wall_error_ns += by_ns
+        self._read = None
+
+    def state_bound(self, bound_ns: int | None) -> None:
+        """Let the wall clock say that it may be off by so much."""
+        self.bound_ns = bound_ns
+        self._read = None

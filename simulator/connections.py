@@ -106,8 +106,12 @@ class Way:
     def _put(self, arrival: Act) -> None:
         path = self.path
         if path.is_clear and self.acks.is_clear and not self._waiting:
-            route = path.route
-            self._arrange(arrival, route.delay_ns + route.jitter_ns[route.draw_bits(JITTER_BITS)])
+            route, agenda = path.route, path.agenda
+            jitter_ns = route.jitter_ns[route.draw_bits(JITTER_BITS)]
+            at_ns = agenda.now_ns + route.delay_ns + jitter_ns
+            at_ns = max(at_ns, self._last_ns)
+            self._last_ns = at_ns
+            agenda.at(at_ns, arrival)
             return
         if self.acks.blocked_since_ns is not None:
             self._doubt(self.acks)
@@ -117,10 +121,8 @@ class Way:
 
     def _arrange(self, arrival: Act, delay_ns: int) -> None:
         agenda = self.path.agenda
-        at_ns = agenda.now_ns + delay_ns
-        at_ns = max(at_ns, self._last_ns)
-        self._last_ns = at_ns
-        agenda.at(at_ns, arrival)
+        self._last_ns = max(agenda.now_ns + delay_ns, self._last_ns)
+        agenda.at(self._last_ns, arrival)
 
     def _try(self) -> None:
         """Send the first of what waits; the rest goes with it."""
@@ -187,12 +189,13 @@ class Way:
 
     def _arrive(self, act: Act) -> None:
         target = self.target
+        process = target.process
         if target.is_over:
-            self.target.way.reset()
-        elif target.process.condition is Condition.STOPPED:
-            target.process.deliver(partial(self._take, act), target.life)
-        else:
-            target.process.deliver(act, target.life)
+            target.way.reset()
+        elif process.condition is Condition.STOPPED:
+            process.deliver(partial(self._take, act), target.life)
+        elif process.life == target.life and process.condition is Condition.RUNNING:
+            act()
 
     def _take(self, act: Act) -> None:
         if self.target.is_open:

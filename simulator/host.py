@@ -141,10 +141,12 @@ class Host(Generic[State, Event, Effect]):
         while process.condition is running and process.life == life and not self._is_waiting:
             if self._effects:
                 self._go_on(life)
-            elif not self._take_next():
+            elif self._events or self._may_be_due:
+                self._take_next()
+            else:
                 break
         self._is_running = False
-        if process.life != life or not process.is_alive:
+        if process.life != life or process.condition is Condition.DEAD:
             return
         if process.condition is Condition.STOPPED:
             process.deliver(self._run, life)
@@ -172,18 +174,14 @@ class Host(Generic[State, Event, Effect]):
     def _clear(self) -> None:
         self._effects, self._place, self._seam = (), 0, -1
 
-    def _take_next(self) -> bool:
+    def _take_next(self) -> None:
         """One step, if anything is due or told."""
-        if not (self._events or self._may_be_due):
-            return False
         now = self._process.now()
-        if self._due is not None and self._due <= now.monotonic_ns:
+        self._may_be_due = self._due is not None and self._due <= now.monotonic_ns
+        if self._may_be_due:
             self._step(WAKE, now)
-            return True
-        if not self._events:
-            return False
-        self._step(self._events.popleft(), now)
-        return True
+        elif self._events:
+            self._step(self._events.popleft(), now)
 
     def _step(self, event: Event | Wake, now: Instant) -> None:
         """Its next deadline is worked out here, once: no time passes before the run ends or waits."""

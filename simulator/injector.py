@@ -344,12 +344,12 @@ def _clock_lie(parts: Parts, fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
     by_ns, bound_ns = round(fault.by_ms * MS), round(fault.bound_ms * MS)
     for clock, _ in clocks:
         clock.step_wall(by_ns)
-        clock.bound_ns = bound_ns
+        clock.state_bound(bound_ns)
 
     def heal() -> None:
         for clock, said_ns in clocks:
             clock.step_wall(-by_ns)
-            clock.bound_ns = said_ns
+            clock.state_bound(said_ns)
 
     return heal
 

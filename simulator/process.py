@@ -87,10 +87,12 @@ class Process:
         life = self.life
 
         def ring() -> None:
-            if self.condition is Condition.STOPPED:
-                self.deliver(late, life)
-            else:
-                self.deliver(act, life)
+            if life != self.life:
+                return
+            if self.condition is Condition.RUNNING:
+                act()
+            elif self.condition is Condition.STOPPED:
+                self._kept.append(late)
 
         def late() -> None:
             if not appointment.is_cancelled:

@@ -20,11 +20,20 @@ class CheapSigner:
 
 
 class CheapVerifier:
-    """Verifies what :class:`CheapSigner` signed."""
+    """Verifies what :class:`CheapSigner` signed; a leader's door and its machine both ask."""
+
+    def __init__(self) -> None:
+        self._last = ("", b"", "")
 
     def verify(self, public_key: str, payload: bytes, signature: str) -> bool:
         """Whether the key's owner signed these bytes."""
-        return signature == _signature(public_key, payload)
+        asked = (public_key, payload, signature)
+        if asked == self._last:
+            return True
+        is_good = signature == _signature(public_key, payload)
+        if is_good:
+            self._last = asked
+        return is_good
 
 
 def _signature(public_key: str, payload: bytes) -> str:

@@ -9,6 +9,7 @@ what a node does, ``injector.py`` for what befalls it, ``judging/`` for what mus
 
 from __future__ import annotations
 
+import gc
 import time
 import traceback
 from collections.abc import Callable
@@ -58,6 +59,10 @@ timeout (``turnout.runtime.http.limits``), which it also sets as TCP_USER_TIMEOU
 UPTIME_NS = 1000 * SECOND
 """No two hosts were started at one moment: their monotonic clocks differ by up to so much."""
 
+RARELY = 50_000
+"""So many more objects are made than freed before Python looks for cycles: a run makes millions, of
+which few outlive their event."""
+
 
 def run(
     scenario: Scenario,
@@ -73,14 +78,17 @@ def run(
         keep_story: whether all is kept that is drawn; it changes nothing of what happens.
         listener: is told each line of the trace.
     """
-    began_ns = time.perf_counter_ns()
+    began_ns, thresholds = time.perf_counter_ns(), gc.get_threshold()
     simulation = Simulation(scenario, seed=seed, keep_story=keep_story)
     simulation.trace.listener = listener
     broke_down = ""
     try:
+        gc.set_threshold(RARELY, *thresholds[1:])
         simulation.go(scenario.duration_ns)
     except Exception as error:  # noqa: BLE001 - whatever a machine or a model raises is a finding
         broke_down = f"{type(error).__name__}: {error} (at {_place(error)})"
+    finally:
+        gc.set_threshold(*thresholds)
     wall_ns = time.perf_counter_ns() - began_ns
     return simulation.result(wall_ns=wall_ns, broke_down=broke_down)
 

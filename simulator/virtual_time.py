@@ -10,8 +10,8 @@ in the order in which they were made, so a run is one sequence of events, the sa
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
 
 Act = Callable[[], None]
 
@@ -47,10 +47,10 @@ class Agenda:
 
     def at(self, moment_ns: int, act: Act) -> Appointment:
         """Have something happen at a moment; one that has passed means now."""
-        at_ns = max(moment_ns, self.now_ns)
         self._made += 1
         appointment = Appointment(act)
-        heapq.heappush(self._heap, (at_ns, self._made, appointment))
+        at_ns = max(self.now_ns, moment_ns)
+        heappush(self._heap, (at_ns, self._made, appointment))
         return appointment
 
     def after(self, delay_ns: int, act: Act) -> Appointment:
@@ -64,7 +64,7 @@ class Agenda:
         """
         heap = self._heap
         while heap and heap[0][0] <= until_ns:
-            at_ns, _, appointment = heapq.heappop(heap)
+            at_ns, _, appointment = heappop(heap)
             act = appointment.act
             if act is None:
                 continue

@@ -6,7 +6,7 @@ from attrs import define, field
 
 from turnout.protocol.identifiers import NO_EPOCH, AgentId, Epoch, Term
 from turnout.protocol.invariants import AgentPicture, Answered, Yes
-from turnout.protocol.messages import Up, Vote
+from turnout.protocol.messages import Vote
 from turnout.protocol.records import Active, AgentRecord, Status
 
 
@@ -40,14 +40,15 @@ class Ghost:
             self.promised[place] = max(self.promised.get(place, Term(0)), record.promised)
         self.committed = max(self.committed, record.committed_epoch)
 
-    def votes(self, message: Up, record: AgentRecord) -> bool:
-        """A message leaves while ``record`` is on its disk; return whether there is news."""
-        if not isinstance(message, Vote):
-            return False
+    def votes(self, message: Vote, record: AgentRecord) -> bool:
+        """A vote leaves while ``record`` is on its disk; return whether anything may be wrong with it.
+
+        A yes never is by itself: what counts on it later is judged then.
+        """
         place = (message.journal_id, message.incarnation.number)
         greatest = self.promised.get(place, Term(0))
-        is_news = message.term < greatest
-        if is_news:
+        is_below = message.term < greatest
+        if is_below:
             self.answered.append(
                 Answered(epoch=message.epoch, term=message.term, promised=greatest)
             )
@@ -61,8 +62,7 @@ class Ghost:
             )
             if yes not in self.yes[-4:]:
                 self.yes.append(yes)
-                is_news = True
-        return is_news
+        return is_below
 
     def flips(self, active: Active) -> None:
         """Its proxy serves another table."""

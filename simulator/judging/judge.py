@@ -138,7 +138,7 @@ class Judge:
             votes = self.chronicle.votes_on(message.epoch)
             votes.setdefault(node.agent, (said, self._agenda.now_ns))
             if ghost.votes(message, node.disk.record):
-                self.witness.judge()
+                self.witness.judge_one(node.agent)
 
     def journalled(self, node: AgentView, record: AgentRecord) -> None:
         """A record is on an agent's disk."""
@@ -159,7 +159,7 @@ class Judge:
         table = self.chronicle.tables.get(active.digest)
         if table is not None:
             self.story.serves(agent, active, table, now_ns)
-        self.witness.judge()
+        self.witness.judge_one(agent)
 
     def asked_of_proxy(self, node: AgentView, effect: ProxyEffect) -> None:
         """An agent asks something of its proxy."""

@@ -1,13 +1,13 @@
 """Who judges S1-S7: the picture of the whole, as it stands and as it ever was.
 
-It is judged whenever something in it has changed, which is once or twice a switch for each agent. Each
-time the newest epochs are looked at, those that anything may still be said about; at the end of a run
-the whole of it is, once more.
+It is judged whenever something in it has changed: what the store holds and what is announced, all of
+it; an agent's flip or vote, that agent. Each time the newest epochs are looked at, those that anything
+may still be said about; at the end of a run the whole of it is, once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from simulator.etcd.ledger import Committed
 from simulator.judging.ghosts import Ghost
@@ -16,7 +16,15 @@ from simulator.world import AgentView
 from turnout.protocol import keys
 from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, Term
-from turnout.protocol.invariants import SAFETY, Picture, Ruling, Violation, judge
+from turnout.protocol.invariants import (
+    OF_ONE_AGENT,
+    SAFETY,
+    AgentPicture,
+    Picture,
+    Ruling,
+    Violation,
+    judge,
+)
 from turnout.protocol.messages import Message, Prepare, Sync, Vote
 from turnout.protocol.records import Active, Decision, Head, Intent, Status, Verdict
 from turnout.protocol.takeover import fleet_of
@@ -48,6 +56,7 @@ class Witness:
         self._named: dict[tuple[Epoch, Digest], None] = {}
         self._told: dict[tuple[Epoch, Verdict], None] = {}
         self._heads: set[str] = set()
+        self._heard: Message | None = None
         self._foreign: list[str] = []
         self._founded: Active | None = None
         self._number = 1
@@ -101,6 +110,9 @@ class Witness:
 
     def hears(self, message: Message) -> None:
         """A message leaves: what it names, and what it announces as decided."""
+        if message is self._heard:
+            return  # the same one to another agent
+        self._heard = message
         if not isinstance(message, Prepare | Sync | Vote):
             return
         if message.incarnation.number < self._number:
@@ -169,35 +181,41 @@ class Witness:
 
     def judge(self, *, whole: bool = False) -> None:
         """Look at the newest epochs, or at all of them."""
-        for violation in judge(self._picture(Epoch(0) if whole else self._since())):
+        since = Epoch(0) if whole else self._since(self.ghosts)
+        self._tell(judge(self._picture(since, self.ghosts)))
+
+    def judge_one(self, agent: AgentId) -> None:
+        """One agent has flipped or voted: nothing else can be wrong now that was not before."""
+        self._tell(judge(self._picture(self._since((agent,)), (agent,)), OF_ONE_AGENT))
+
+    def _tell(self, violations: tuple[Violation, ...]) -> None:
+        for violation in violations:
             if violation.number in self.judged:
                 self._found(violation)
 
-    def _since(self) -> Epoch:
-        """The first epoch that the running picture must show."""
+    def _since(self, agents: Iterable[AgentId]) -> Epoch:
+        """The first epoch that a running picture of these agents must show."""
         newest = self.rulings[-1].decision.epoch if self.rulings else NO_EPOCH
         since = newest - KEPT_EPOCHS
-        for ghost in self.ghosts.values():
-            # Its last two, to see that they rose.
-            since = min(since, *(table.epoch for table in ghost.served[-2:]), since)
+        for agent in agents:
+            for table in self.ghosts[agent].served[-2:]:  # two, to see that they rose
+                since = min(since, table.epoch)
         return Epoch(max(0, since))
 
     def _rulings(self) -> list[Ruling]:
         """Those of the incarnation that is judged."""
         return self.rulings[self._first_ruling :] if self._first_ruling else self.rulings
 
-    def _picture(self, since: Epoch) -> Picture:
+    def _agent_picture(self, agent: AgentId, since: Epoch) -> AgentPicture:
         fleet = self.fleet
-        enrolled = fleet.agents
+        standing = fleet.status(agent) if agent in fleet.agents else Status.STALE
+        return self.ghosts[agent].picture(standing, since, self._number)
+
+    def _picture(self, since: Epoch, agents: Iterable[AgentId]) -> Picture:
         return Picture(
             founded=self._founded,
             rulings=tuple(r for r in self._rulings() if r.decision.epoch >= since),
-            agents=tuple(
-                ghost.picture(
-                    fleet.status(agent) if agent in enrolled else Status.STALE, since, self._number
-                )
-                for agent, ghost in self.ghosts.items()
-            ),
+            agents=tuple(self._agent_picture(agent, since) for agent in agents),
             named=tuple(sorted(name for name in self._named if name[0] >= since)),
             told=tuple(
                 sorted(

@@ -17,7 +17,6 @@ from turnout.protocol.signing import (
     is_signed_by,
     payload_of,
     signed,
-    with_signature,
 )
 
 SIGNER = Ed25519Signer.from_seed(b"1" * 32)
@@ -50,12 +49,18 @@ def test_signature_holds_for_its_value_and_key_only(vote: Vote) -> None:
     assert is_signed_by(done, SIGNER.public_key, VERIFIER)
     assert not is_signed_by(done, OTHER.public_key, VERIFIER)
     assert not is_signed_by(evolve(done, epoch=Epoch(done.epoch + 1)), SIGNER.public_key, VERIFIER)
-    assert with_signature(done, vote.signature) == vote
+    assert evolve(done, signature=vote.signature) == vote
+
+
+@given(votes)
+def test_fields_that_are_filled_in_are_signed_with_the_rest(vote: Vote) -> None:
+    filled = evolve(vote, reason="filled", staging_ns=7)
+    assert signed(vote, SIGNER, reason="filled", staging_ns=7) == signed(filled, SIGNER)
 
 
 @given(heads)
 def test_payload_does_not_depend_on_the_signature(head: Head) -> None:
-    assert payload_of(head) == payload_of(with_signature(head, "ab"))
+    assert payload_of(head) == payload_of(evolve(head, signature="ab"))
 
 
 @pytest.mark.parametrize(

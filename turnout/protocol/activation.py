@@ -25,9 +25,9 @@ agree with it (H15).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, partial
 
-from attrs import evolve, frozen
+from attrs import field, frozen
 
 from turnout.protocol.clock import MS, ClockNs, Instant
 from turnout.protocol.limits import (
@@ -81,22 +81,39 @@ def drift(length_ns: int) -> int:
 
 @frozen(kw_only=True)
 class Exchange:
-    """One report and its receipt: the offset was within ``offset`` at some time of it."""
+    """One report and its receipt: the offset was within ``offset`` at some time of it.
+
+    What it says of another time is wider by the drift, on either side of its middle at the same speed:
+    each end is a straight line there. ``after_low``, ``after_high``, ``before_low`` and ``before_high``
+    are where these lines cross the zero of the clock, in millionths of a nanosecond, so that the ends
+    are at ``after_low - t * DRIFT_PPM`` and ``after_high + t * DRIFT_PPM`` from the middle on, and at
+    ``before_low + t * DRIFT_PPM`` and ``before_high - t * DRIFT_PPM`` up to it.
+    """
 
     sent_ns: int
     received_ns: int
     offset: Interval
+    twice_middle_ns: int = field(init=False, eq=False, repr=False)
+    after_low: int = field(init=False, eq=False, repr=False)
+    after_high: int = field(init=False, eq=False, repr=False)
+    before_low: int = field(init=False, eq=False, repr=False)
+    before_high: int = field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Work out the lines."""
+        low, high = self.offset.low * MILLION, self.offset.high * MILLION
+        sent, received = self.sent_ns * DRIFT_PPM, self.received_ns * DRIFT_PPM
+        put = partial(object.__setattr__, self)
+        put("twice_middle_ns", self.sent_ns + self.received_ns)
+        put("after_low", low + sent)
+        put("after_high", high - sent)
+        put("before_low", low - received)
+        put("before_high", high + received)
 
     @property
     def round_trip_ns(self) -> int:
         """How long the exchange took."""
         return self.received_ns - self.sent_ns
-
-    def offset_at(self, monotonic_ns: int) -> tuple[int, int]:
-        """What the exchange says of the offset at another time, before or after it: low and high."""
-        since_ns, until_ns = monotonic_ns - self.sent_ns, self.received_ns - monotonic_ns
-        by_ns = drift(max(until_ns, since_ns))
-        return self.offset.low - by_ns, self.offset.high + by_ns
 
 
 @frozen(kw_only=True)
@@ -124,7 +141,12 @@ class ClockEstimate:
         if receipt.echo_ns > now.monotonic_ns or (newest is not None and receipt.echo_ns <= newest):
             return self
         exchange, doubt = _measured(receipt, now)
-        together = evolve(self, exchanges=(*self.exchanges, exchange)[-CLOCK_SAMPLES:])
+        unchecked = max(0, self.unchecked - 1)
+        together = ClockEstimate(
+            exchanges=(*self.exchanges, exchange)[-CLOCK_SAMPLES:],
+            fault=self.fault if unchecked else doubt,
+            unchecked=unchecked,
+        )
         if together.offset(now.monotonic_ns) is None:
             return ClockEstimate(
                 exchanges=(exchange,),
@@ -132,33 +154,46 @@ class ClockEstimate:
                 f"unevenly: exchanges contradict each other by more than {DRIFT_PPM} ppm",
                 unchecked=FAULT_CHECKS,
             )
-        unchecked = max(0, self.unchecked - 1)
-        return evolve(together, unchecked=unchecked, fault=self.fault if unchecked else doubt)
+        return together
 
     def offset(self, monotonic_ns: int) -> Interval | None:
         """The leader's clock less this monotonic clock at ``monotonic_ns``; None: no idea."""
         if not self.exchanges:
             return None
-        since_ns, low, high = self._together
-        if monotonic_ns >= since_ns:
-            drifted = monotonic_ns * DRIFT_PPM
-            low, high = (low - drifted) // MILLION, -((-high - drifted) // MILLION)
+        drifted = monotonic_ns * DRIFT_PPM
+        ended_ns, low, high = self._together
+        if monotonic_ns >= ended_ns:
+            low, high = low - drifted, high + drifted
         else:
-            said = [exchange.offset_at(monotonic_ns) for exchange in self.exchanges]
-            low, high = max([low for low, _ in said]), min([high for _, high in said])
+            low, high = self._at(2 * monotonic_ns, drifted)
+        low, high = low // MILLION, -(-high // MILLION)
         return Interval(low, high) if low <= high else None
+
+    def _at(self, twice_ns: int, drifted: int) -> tuple[int, int]:
+        """What the exchanges say together of any time."""
+        lows = [
+            one.after_low - drifted if one.twice_middle_ns <= twice_ns else one.before_low + drifted
+            for one in self.exchanges
+        ]
+        highs = [
+            one.after_high + drifted
+            if one.twice_middle_ns <= twice_ns
+            else one.before_high - drifted
+            for one in self.exchanges
+        ]
+        return max(lows), min(highs)
 
     @cached_property
     def _together(self) -> tuple[int, int, int]:
-        """When the last exchange ended, and what they say together from then on.
+        """When the last exchange ended, and what they say together from then on, drift taken away.
 
-        All widen at the same speed then, so that the narrowest stays the narrowest: with the drift since
-        the zero of the clock taken away, in millionths of a nanosecond, both ends stand still.
+        All widen at the same speed then, so that the narrowest stays the narrowest.
         """
-        ended_ns = max([one.received_ns for one in self.exchanges])
-        lows = [one.offset.low * MILLION + one.sent_ns * DRIFT_PPM for one in self.exchanges]
-        highs = [one.offset.high * MILLION - one.sent_ns * DRIFT_PPM for one in self.exchanges]
-        return ended_ns, max(lows), min(highs)
+        return (
+            max([one.received_ns for one in self.exchanges]),
+            max([one.after_low for one in self.exchanges]),
+            min([one.after_high for one in self.exchanges]),
+        )
 
     def bound_ns(self, monotonic_ns: int) -> int | None:
         """How far the leader's clock may be from what :meth:`to_leader_clock` says; None: unknown."""

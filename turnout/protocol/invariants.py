@@ -257,10 +257,17 @@ SAFETY: tuple[tuple[str, Callable[[Picture], Iterator[str]]], ...] = (
 )
 
 
-def judge(picture: Picture) -> tuple[Violation, ...]:
+OF_ONE_AGENT = tuple(rule for rule in SAFETY if rule[0] in {"S1", "S4", "S5", "S6", "S7"})
+"""The rules that look at each agent by itself, beside what was decided: when one agent has done
+something, only a picture of that agent has to be judged, and by these."""
+
+
+def judge(
+    picture: Picture, rules: tuple[tuple[str, Callable[[Picture], Iterator[str]]], ...] = SAFETY
+) -> tuple[Violation, ...]:
     """Return every violation of S1-S7 in the picture, by number."""
     return tuple(
-        Violation(number, text) for number, predicate in SAFETY for text in predicate(picture)
+        Violation(number, text) for number, predicate in rules for text in predicate(picture)
     )
 
 

@@ -77,7 +77,7 @@ class Participant:
         turn = Turn(self._config, self._verifier, state, now)
         if state.record.journal_id or isinstance(event, Booted):
             _handle(turn, event)
-            if turn.state is not state:  # else all that can be started has been
+            if turn.has_moved:  # else all that can be started has been
                 go_on(turn)
             if turn.has_news:
                 send_report(turn)
@@ -166,6 +166,7 @@ def _on_booted(turn: Turn, event: Booted) -> None:
     record = event.record
     _, serving = recover(record, event.serving)
     tables = {table.digest: table for table in event.tables}
+    turn.has_moved = True
     turn.state = ParticipantState(
         record=record,
         tables=FrozenMap(tables),

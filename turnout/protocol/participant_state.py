@@ -49,6 +49,9 @@ REPORT = "report"
 """The next report that no change asks for."""
 
 
+HEARSAY = frozenset({"head", "clock", "linked", "mistrust"})
+"""Fields about leaders: no phase is worked out from them, nor what the proxy is to do next."""
+
 NOTHING = Active()
 """What a proxy serves that was never told anything."""
 
@@ -225,6 +228,8 @@ class Turn:
         self.effects: list[AgentEffect] = []
         self.has_news = False
         """Whether the leader is to get a report at the end of the step."""
+        self.has_moved = False
+        """Whether anything changed by which it is known what to do next (``serving.py``)."""
 
     def ask(self, *effects: AgentEffect) -> None:
         """Append effects, in the order in which they must be carried out."""
@@ -242,9 +247,11 @@ class Turn:
             IllegalTransition: a table has no row for what the change does to its phase.
         """
         before = self.state
-        self.state = replaced(before, changes)
-        VOTING.check(before.voting, cause, self.state.voting)
-        PROGRESS.check(before.progress, cause, self.state.progress)
+        self.state = after = replaced(before, changes)
+        if not HEARSAY.issuperset(changes):
+            self.has_moved = True
+            VOTING.check(before.voting, cause, after.voting)
+            PROGRESS.check(before.progress, cause, after.progress)
 
     def arm(self, name: str, delay_ns: int) -> None:
         """Arm a deadline, this long from now."""

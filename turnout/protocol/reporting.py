@@ -8,8 +8,6 @@ on reports, so that they come quickly until the bound rests on a few of them.
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from turnout.protocol.clock import MS, SECOND, ClockNs, Instant, MonotonicNs
 from turnout.protocol.identifiers import ReplicaId, Term
 from turnout.protocol.limits import MAX_TEXT
@@ -56,7 +54,7 @@ def on_receipt(turn: Turn, receipt: Receipt) -> None:
     assert clock is not None
     if (clock.term, clock.replica) == (receipt.term, receipt.replica):
         estimate = clock.estimate.observe(receipt, turn.now)
-        turn.change(clock=evolve(clock, estimate=estimate))
+        turn.change(clock=LeaderClock(term=clock.term, replica=clock.replica, estimate=estimate))
 
 
 def send_report(turn: Turn) -> None:

@@ -16,6 +16,7 @@ from nacl.bindings import crypto_sign_BYTES, crypto_sign_open
 from nacl.exceptions import CryptoError
 
 from turnout.protocol.codec import canonical_json, converter
+from turnout.protocol.replacing import evolved
 
 
 class Signed(attrs.AttrsInstance, Protocol):
@@ -47,22 +48,16 @@ class Verifier(Protocol):
         """Whether ``signature`` over ``payload`` is by ``public_key``; false on nonsense too."""
 
 
-def payload_of(value: Signed) -> bytes:
-    """Return the bytes that are signed for ``value``."""
+def payload_of(value: Signed, **filled: str | int) -> bytes:
+    """Return the bytes that are signed for ``value``, with these fields filled in."""
     plain = converter.unstructure(value)
-    plain["signature"] = ""
+    plain.update(filled, signature="")
     return type(value).__name__.encode() + b"\n" + canonical_json(plain)
 
 
-def with_signature(value: S, signature: str) -> S:
-    """Return the value with another signature."""
-    changed: S = attrs.evolve(value, signature=signature)  # type: ignore[misc]
-    return changed
-
-
-def signed(value: S, signer: Signer) -> S:
-    """Return ``value`` with its signature filled in."""
-    return with_signature(value, signer.sign(payload_of(value)))
+def signed(value: S, signer: Signer, **filled: str | int) -> S:
+    """Return ``value`` with these fields and its signature filled in."""
+    return evolved(value, **filled, signature=signer.sign(payload_of(value, **filled)))
 
 
 def is_signed_by(value: Signed, public_key: str, verifier: Verifier) -> bool:

@@ -204,7 +204,7 @@ def mark_fallen(turn: Turn, report: Report) -> None:
     """Mark a good agent stale whose report shows that it lost its journal, or a commit."""
     fleet = turn.state.fleet
     entry = fleet.agents[report.agent]
-    if fleet.status(report.agent) is not Status.GOOD or not is_free(turn):
+    if fleet.status(report.agent) is not Status.GOOD:
         return
     if entry.journal_id != report.journal_id:
         reason = (
@@ -214,6 +214,8 @@ def mark_fallen(turn: Turn, report: Report) -> None:
     elif report.committed_epoch < turn.head.committed and turn.state.unfinished is None:
         reason = f"its journal ends at epoch {report.committed_epoch}"
     else:
+        return
+    if not is_free(turn):
         return
     after = evolve(fleet, standing=fleet.marked((report.agent,), Status.STALE, reason))
     text = f"stale: {report.agent}: {reason}"

@@ -18,12 +18,21 @@ SYNC_TIMER = "sync"
 
 
 def tell_everyone(turn: Turn) -> None:
-    """Tell every connected agent the head, and repeat the prepare to who has not answered."""
-    followers = [a for a in turn.state.connected if _is_followed(turn, a)]
-    _tell(turn, followers, sync(turn, turn.head))
+    """Tell every connected agent the head, and repeat the prepare to who has not answered.
+
+    All who may know the head and speak of this incarnation are told in one go.
+    """
+    followers: list[AgentId] = []
+    others: list[AgentId] = []
+    excluded = turn.state.fleet.with_status(Status.EXCLUDED)
+    known, reports = turn.state.known_incarnation, turn.state.reports
     for agent in turn.state.connected:
-        if not _is_followed(turn, agent):
-            tell_head(turn, agent)
+        report = reports.get(agent)
+        is_of_now = report is None or report.incarnation == known
+        (followers if is_of_now and agent not in excluded else others).append(agent)
+    _tell(turn, followers, sync(turn, turn.head))
+    for agent in others:
+        tell_head(turn, agent)
     if turn.state.attempt is not None:
         tell_prepare(turn, turn.state.attempt, turn.state.attempt.silent)
 
@@ -107,13 +116,6 @@ def _prepare(turn: Turn, attempt: Attempt, table: SignedTable | None) -> Prepare
         kind=intent.request.kind,
         table=table,
     )
-
-
-def _is_followed(turn: Turn, agent: AgentId) -> bool:
-    """Whether the agent may know the head and speaks of this incarnation."""
-    report = turn.state.reports.get(agent)
-    same = report is None or report.incarnation == turn.state.known_incarnation
-    return same and turn.state.fleet.status(agent) is not Status.EXCLUDED
 
 
 def _tell(turn: Turn, agents: Iterable[AgentId], message: Prepare | Sync) -> None:
