@@ -10,7 +10,7 @@ import trio
 from attrs import evolve
 
 from edge_agent.drivers.base import RefusalCode, Refused
-from edge_agent.probe import NotProven, prove
+from edge_agent.probe import PROBES_IN_A_ROW, NotProven, prove
 from edge_agent.request import AskError
 from tests.edge_agent.proxy_harness import (
     BLUE,
@@ -309,9 +309,14 @@ async def test_weights_split_requests_between_marked_colours(proxy: Harness) -> 
 
 async def test_flip_is_proven_for_changed_services_and_silent_source(proxy: Harness) -> None:
     blue, green = proxy.table(BLUE), proxy.table(GREEN)
+    service = blue.services[0]
     await proxy.serve(1, blue)
     await proxy.serve(2, green)
-    await prove(proxy.driver, Epoch(2), green, green.services, [(blue.services[0], BLUE)])
+    before = [await proxy.driver.requests_total(service, colour) for colour in (BLUE, GREEN)]
+    await prove(proxy.driver, Epoch(2), green, green.services, [(service, BLUE)])
+    after = [await proxy.driver.requests_total(service, colour) for colour in (BLUE, GREEN)]
+    assert after[0] == before[0]
+    assert after[1] >= before[1] + PROBES_IN_A_ROW
 
 
 async def test_proof_of_another_epoch_or_colour_fails_with_the_reason(proxy: Harness) -> None:

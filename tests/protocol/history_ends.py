@@ -39,8 +39,12 @@ LIMIT_NS = 60 * SECOND
 the invariants."""
 
 
-def ends_well(fabric: Fabric) -> None:
-    """Judge what must hold once a core has healed, and once everything has."""
+def ends_well(fabric: Fabric) -> Course:
+    """Let a core heal, then everything, and judge what must hold; returns all that was recorded.
+
+    Raises:
+        AssertionError: an invariant is broken on the way, or something never came to rest.
+    """
     judge_history(fabric, _heal_a_core(fabric))
     core = _heal_everything(fabric)
     _settle(fabric, core)
@@ -55,6 +59,7 @@ def ends_well(fabric: Fabric) -> None:
     assert course.switches
     assert not fabric.witness.fleet(fabric.store).standing
     _check_records(fabric)
+    return course
 
 
 # --- healing ------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from tests.protocol.histories import (
     tell,
 )
 from tests.protocol.history_ends import ends_well
+from turnout.protocol.invariants import judge_course
 
 
 @pytest.mark.parametrize("part", range(3))  # so that none is long, whatever the machine
@@ -28,4 +29,5 @@ from tests.protocol.history_ends import ends_well
 def test_cluster_in_any_faults_keeps_every_invariant_and_ends_well(
     weather: Weather, part: int, script: list[Step], seed: int
 ) -> None:
-    ends_well(tell(script, seed, weather))
+    course = ends_well(tell(script, seed, weather))
+    assert judge_course(course) == ()

@@ -15,7 +15,6 @@ from tests.architecture import ROOT
 from turnout.protocol import keys
 
 SHIPPED = sorted((ROOT / "simulator" / "scenarios").glob("*.toml"))
-FINDINGS = sorted((Path(__file__).parent / "findings").glob("*.toml"))
 LONG = {"control-plane-gone-an-hour", "tables-that-nothing-needs", "ten-thousand-agents-reconnect"}
 """They take seconds, and are run with their own seed only."""
 
@@ -89,13 +88,7 @@ def test_tables_that_nothing_needs_are_deleted_after_a_day_and_never_missed() ->
     assert len(kept) == 2
 
 
-def test_findings_still_break_what_they_expect() -> None:
-    """One that does not any more is shipped."""
-    mended = [p.stem for p in FINDINGS if run(load_scenario(p)).verdict is Verdict.VALID]
-    assert mended == []
-
-
-@pytest.mark.parametrize("path", named([*SHIPPED, *FINDINGS]))
+@pytest.mark.parametrize("path", named(SHIPPED))
 def test_scenario_is_named_as_its_file_and_says_what_it_is(path: Path) -> None:
     scenario = load_scenario(path)
     assert scenario.name == path.stem

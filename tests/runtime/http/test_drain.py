@@ -133,9 +133,10 @@ async def test_client_that_does_not_read_does_not_hold_up_the_end(
     client = await running.connect()
     await client.send(GET)
     await writing.wait()
-    with structlog.testing.capture_logs():
+    with structlog.testing.capture_logs() as logs, trio.fail_after(5):
         running.server.shut_down()
         await running.stopped.wait()
+    assert [one["event"] for one in logs] == ["requests cut at shutdown"]
 
 
 async def test_disconnect_of_a_held_client_is_seen_at_once(start_server: StartServer) -> None:

@@ -154,8 +154,9 @@ async def test_message_reaches_every_stream(start_server: StartServer) -> None:
     clients = [await open_stream(running, f"agent-{n}") for n in range(20)]
     for stream in hub.streams.values():
         stream.send_nowait(b"prepare\n")
-    for client in clients:
-        await client.read_until(b"prepare\n")
+    with trio.fail_after(5):
+        told = [await client.read_until(b"prepare\n") for client in clients]
+    assert told == [b"\r\n8\r\nprepare\n"] * 20
 
 
 async def test_stream_closed_by_the_server_ends_properly(start_server: StartServer) -> None:

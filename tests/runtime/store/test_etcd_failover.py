@@ -86,13 +86,13 @@ async def numbers_told(events: AsyncIterator[WatchEvent], last: int) -> list[int
     return told
 
 
-async def eventually(call: Callable[[], Awaitable[object]]) -> None:
-    """Wait until the store serves again."""
+async def eventually(call: Callable[[], Awaitable[object]]) -> object:
+    """The answer, as soon as the store serves again."""
     with trio.fail_after(15):
         while True:
             try:
-                if not isinstance(await call(), Unknown):
-                    return
+                if not isinstance(answer := await call(), Unknown):
+                    return answer
             except StoreUnavailable:
                 pass
             await trio.sleep(0.05)
@@ -253,8 +253,11 @@ async def test_lease_is_kept_alive_across_the_death_of_the_leader(
     leader = (await roles(cluster))["leader"]
     async with connect(*first(cluster, leader)) as store:
         lease = await store.grant(10)
+        hold = Transaction(name="hold", guards=(), writes=(Put("held", b"", leased=True),))
+        await store.transact(hold, lease=lease)
         leader.kill()
-        await eventually(lambda: store.keep_alive(lease))
+        assert await eventually(lambda: store.keep_alive(lease)) == 10
+        assert (await store.read(Range("held"))).get("held") is not None
 
 
 async def test_quota_is_told_by_the_members_that_are_left(

@@ -1,0 +1,92 @@
+"""What the simulator has found stays found: with its mend taken out, each one's scenario breaks again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import pytest
+from attrs import frozen
+
+from simulator import agent_link
+from simulator.patches import Patches
+from simulator.scenario_file import load_scenario
+from simulator.shipped import find
+from simulator.simulation import run
+from tests.architecture import ROOT
+from turnout.protocol import draining, landing, takeover, voting
+from turnout.protocol.clock import MS
+from turnout.protocol.coordinator_state import Following
+from turnout.protocol.limits import Timing
+from turnout.protocol.messages import Progress, Report
+
+
+def every_exchange_counts(patch: Patches) -> None:
+    """An exchange that had to dial passes for a round trip."""
+    patch.setattr(agent_link._Posts, "has_free", True)
+
+
+def drains_of_its_own_number_only(patch: Patches) -> None:
+    """A leader looks for the drain that the switch itself began, and for no other."""
+
+    def drain_ended(following: Following, report: Report) -> bool:
+        if report.active.epoch < following.epoch or report.progress is not Progress.LIVE:
+            return False
+        return all(drain.ended for drain in report.drains if drain.epoch == following.epoch)
+
+    patch.setattr(landing, "_drain_ended", drain_ended)
+
+
+def leads_whoever_is_left(patch: Patches) -> None:
+    """A leader that no agent reaches stays."""
+    patch.setattr(takeover, "hand_over_if_alone", lambda *_, **__: None)
+
+
+def says_what_it_could_not_write(patch: Patches) -> None:
+    """A vote that a failed write kept back is said all the same, whatever its term."""
+    patch.setattr(voting, "_vote_again", lambda turn, vote, _event: turn.send(vote))
+
+
+def drains_what_it_remembers(patch: Patches) -> None:
+    """An agent drains what its journal says that it has left, and an empty one says nothing."""
+    patch.setattr(draining, "unused_colours", lambda _table: ())
+
+
+def waits_half_a_second_for_the_store(patch: Patches) -> None:
+    """A request to etcd has the same time, however far etcd is away."""
+    patch.setattr(Timing, "store_timeout_ns", 500 * MS)
+
+
+@frozen
+class Mend:
+    """How to take a mend out, and what its scenario breaks without it."""
+
+    taken_out: Callable[[Patches], None]
+    number: str
+
+
+MENDS: Mapping[str, Mend] = {
+    "handshake-is-no-round-trip": Mend(every_exchange_counts, "expect.reached"),
+    "late-agent-still-drains": Mend(drains_of_its_own_number_only, "S9"),
+    "leader-without-agents": Mend(leads_whoever_is_left, "expect.outcome"),
+    "yes-of-a-full-disk": Mend(says_what_it_could_not_write, "S3"),
+    "replaced-disk-still-drains": Mend(drains_what_it_remembers, "S9"),
+    "store-across-the-world": Mend(waits_half_a_second_for_the_store, "expect.elapsed_s_max"),
+}
+
+
+@pytest.mark.parametrize("name", MENDS)
+def test_scenario_of_a_mistake_breaks_its_promise_without_the_mend(name: str) -> None:
+    scenario = load_scenario(find(name))
+    with Patches() as patches:
+        MENDS[name].taken_out(patches)
+        broken = run(scenario, keep_story=False)
+    assert MENDS[name].number in broken.violated, broken.violated
+    assert run(scenario, keep_story=False).violated == ()
+
+
+def test_whatever_was_found_has_such_a_scenario() -> None:
+    readme = (ROOT / "simulator" / "README.md").read_text(encoding="utf-8")
+    rows = readme.split("## What it has found")[1].split("\n\n")[1].splitlines()[2:]
+    linked = [re.findall(r"\(scenarios/([\w-]+)\.toml\)", row) for row in rows]
+    assert linked == [[name] for name in MENDS]
