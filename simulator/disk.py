@@ -102,6 +102,11 @@ class Disk:
         """The last record that is known to be kept."""
         return self._journal.record
 
+    @property
+    def line(self) -> bytes:
+        """That record as it was written last."""
+        return self._journal.line
+
     def install(self, record: AgentRecord, tables: Sequence[SignedTable]) -> None:
         """Let this be on the disk when the run begins."""
         self._journal.install(record)

@@ -60,7 +60,7 @@ class JournalFile:
     """One journal. Whoever calls says when a sync returns, fails, or never comes to its end.
 
     Attributes:
-        record: the last record whose sync returned.
+        record: the last record whose sync returned; ``line`` is what was written for it.
         finding: what was wrong when it was opened, for people; empty if nothing.
     """
 
@@ -71,6 +71,7 @@ class JournalFile:
         self._pending: _Pending | None = None
         self._distrusted = False
         self.record = AgentRecord(journal_id="")
+        self.line = b""
         self.finding = ""
 
     def install(self, record: AgentRecord) -> None:
@@ -113,10 +114,10 @@ class JournalFile:
     def synced(self) -> None:
         """The sync returned: the record is on the disk for good."""
         assert self._pending is not None, "a record is written before it is synced"
-        record = self._pending.record
+        written = self._pending
         self._settle(Fate.KEPT)
         self._distrusted = False
-        self.record = record
+        self.record, self.line = written.record, written.line
 
     def sync_failed(self) -> bool:
         """The sync failed; return whether the file still holds what was synced before."""

@@ -43,6 +43,10 @@ class DiskView(Protocol):
     def record(self) -> AgentRecord:
         """What is known to be kept."""
 
+    @property
+    def line(self) -> bytes:
+        """That record as it was written last."""
+
     def tables(self) -> tuple[SignedTable, ...]:
         """Every table that is whole."""
 

@@ -144,7 +144,7 @@ class Judge:
         """A record is on an agent's disk."""
         self.witness.ghosts[node.agent].journalled(record)
         self.chronicle.journalled(node.agent, record, self._agenda.now_ns)
-        self._trace.record(node.process.name, "journals", repr(record).encode())
+        self._trace.record(node.process.name, "journals", node.disk.line)
 
     def flipped(self, agent: AgentId, active: Active) -> None:
         """An agent's proxy serves another table."""

@@ -276,16 +276,13 @@ def _opened(state: Session, now: Instant) -> Step:
 def _proven(state: Session, now: Instant) -> Session:
     if state.phase is Phase.CONNECTING:
         return state
-    return replaced(
-        state,
-        {
-            "due_ns": now.monotonic_ns + state.silence_ns,
-            "proven": True,
-            "proven_ns": now.monotonic_ns,
-            "failures": 0,
-            "backoff": state.backoff.succeeded(),
-        },
-    )
+    heard: dict[str, object] = {
+        "due_ns": now.monotonic_ns + state.silence_ns,
+        "proven_ns": now.monotonic_ns,
+    }
+    if not state.proven:
+        heard.update(proven=True, failures=0, backoff=state.backoff.succeeded())
+    return replaced(state, heard)
 
 
 def _redirected(state: Session, url: str, now: Instant) -> Step:
