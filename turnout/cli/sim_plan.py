@@ -257,9 +257,10 @@ def _conclusions(best: Estimate) -> Iterator[str]:
         )
     timing = best.timing
     yield (
-        f"With election {timing.election_ns / _NS_PER_S:g} s, lease_ttl_s"
-        f" {timing.lease_ttl_ns / _NS_PER_S:g} and prepare_timeout_s"
-        f" {timing.prepare_timeout_ns / _NS_PER_S:g}, {_verdict(best)}"
+        f"With election_s {timing.election_ns / _NS_PER_S:g}, lease_ttl_s"
+        f" {timing.lease_ttl_ns / _NS_PER_S:g}, prepare_timeout_s"
+        f" {timing.prepare_timeout_ns / _NS_PER_S:g} and store_write_s"
+        f" {timing.store_write_ns / _NS_PER_S:g}, {_verdict(best)}"
     )
 
 
