@@ -20,6 +20,10 @@ def test_sla_inequality_is_the_sum_of_its_terms() -> None:
     assert timing.worst_case_ns == (10_000 + 13_500 + 500 + 2_500 + 750 + 250 + 1_500) * MS
 
 
+def test_store_is_given_up_after_twice_the_time_of_a_write() -> None:
+    assert Timing(store_write_ns=800 * MS).store_timeout_ns == 1600 * MS
+
+
 @pytest.mark.parametrize(
     "change",
     [
