@@ -463,8 +463,6 @@ def s11_no_decision_after_restore(course: Course) -> Iterator[str]:
 
 # --- liveness: with the constants of the specification -------------------------------------------
 
-L3_LIMIT_NS = 15 * SECOND
-
 
 def decision_limit_ns(timing: Timing) -> int:
     """2·T_prep + F + W: how long an intent may be undecided beside a working core (L2)."""
@@ -506,8 +504,8 @@ def l2_doubt_ends(course: Course) -> Iterator[str]:
 
 
 def l3_core_converges(course: Course) -> Iterator[str]:
-    """Within 15 s of a core's healing each of its agents is at the newest committed epoch."""
-    yield from _late(course.cores, L3_LIMIT_NS, course.until_ns)
+    """Soon after a core's healing (15 s by default) each of its agents is at the newest commit."""
+    yield from _late(course.cores, course.timing.convergence_ns, course.until_ns)
 
 
 COURSE: tuple[tuple[str, Callable[[Course], Iterator[str]]], ...] = (
