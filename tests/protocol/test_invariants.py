@@ -239,7 +239,6 @@ def test_decision_over_a_store_that_went_back_is_found() -> None:
     proof = Proof(term=TERM, shown=Epoch(7), stored=Epoch(5))
     assert broken(proofs=(proof,)) == []
     assert broken(proofs=(evolve(proof, decided=(Epoch(6),)),)) == ["S11"]
-    assert broken(proofs=(evolve(proof, stored=Epoch(7), decided=(Epoch(8),)),)) == []
 
 
 @pytest.mark.parametrize(

@@ -276,11 +276,11 @@ def _compare_with_proof(turn: Turn, snapshot: Snapshot) -> None:
         takeover.depose(turn, "an agent has heard of a newer leader")
         return
     stored = snapshot.get(keys.HEAD)
-    decided = decode(stored.value, Head, limit=MAX_TABLE_BYTES).decided if stored else 0
+    head = decode(stored.value, Head, limit=MAX_TABLE_BYTES) if stored else turn.head
     text = (
-        f"an agent proves epoch {proof.decided}, decided in term {proof.term}, but the store knows "
-        f"only epoch {decided} and term {turn.state.term}: it went back (a restore?). "
-        "Nothing is decided until `turnout domain rebase`"
+        f"an agent proves that epoch {proof.committed} was committed, in term {proof.term}, but the store "
+        f"knows of epoch {head.decided}, of the commit of {head.committed} and of term {turn.state.term}: "
+        "it went back (a restore?). Nothing is decided until `turnout domain rebase`"
     )
     takeover.halt(turn, text)
 

@@ -60,19 +60,19 @@ def _admit_vote(vote: Vote, state: CoordinatorState, entry: AgentEntry) -> Suspi
 def _admit_report(
     report: Report, state: CoordinatorState, verifier: Verifier, domain_key: str
 ) -> Suspicion | None:
-    """A report of a newer commit than the store's, with the decision's signature, is proof (S11).
+    """A report of a commit that the store does not know, with the decision's signature, is proof (S11).
 
     Without the signature it is one agent's word, by which nobody may freeze a domain (P6).
     """
     proof = report.committed
     if state.role is not Role.LEADING or proof is None or state.head is None:
         return None
-    if proof.incarnation != state.known_incarnation or not _is_ahead(proof, state, state.head):
+    if proof.incarnation != state.known_incarnation or not _is_unknown(proof, state, state.head):
         return None
     if is_signed_by(proof, domain_key, verifier):
         return Suspicion.STORE_WENT_BACK
     return Suspicion.SIGNATURE
 
 
-def _is_ahead(proof: Head, state: CoordinatorState, head: Head) -> bool:
-    return proof.decided > head.decided or proof.term > state.term
+def _is_unknown(proof: Head, state: CoordinatorState, head: Head) -> bool:
+    return head.contradicts(proof) or proof.term > state.term
