@@ -38,8 +38,9 @@ class Owner(ReplicaView, Protocol):
 
 @frozen(eq=False)
 class _Stream:
-    """An agent's stream."""
+    """An agent's stream, and the report that it was opened with."""
 
+    opening: Report
     connection: Connection
     down: SendDown
 
@@ -86,7 +87,7 @@ class AgentDoor:
         self._openings.opened(report)
         agent = report.agent
         old = self._streams.get(agent)
-        opened = self._streams[agent] = _Stream(stream, down)
+        opened = self._streams[agent] = _Stream(report, stream, down)
         if old is not None:
             old.connection.close(self.process, "the agent opened another stream")
         stream.when_ended(self.process, lambda _: self._gone(agent, opened))
@@ -130,6 +131,7 @@ class AgentDoor:
         )
 
     def _gone(self, agent: AgentId, stream: _Stream) -> None:
+        self._openings.closed(stream.opening)
         if self._streams.get(agent) is stream:
             del self._streams[agent]
             self._owner.tell(AgentGone(agent=agent))
@@ -139,6 +141,7 @@ class AgentDoor:
         streams, self._streams = self._streams, {}
         for agent, stream in streams.items():
             stream.connection.close(self.process, reason)
+            self._openings.closed(stream.opening)
             self._owner.tell(AgentGone(agent=agent))
 
     def tell(self, effect: Tell) -> None:

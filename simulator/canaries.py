@@ -75,7 +75,7 @@ def released_too_early(patch: Patches) -> None:
 
 def decides_after_a_restore(patch: Patches) -> None:
     """A leader that is shown a newer head than its store's takes no notice."""
-    patch.setattr(gate, "_is_news", lambda *_: False)
+    patch.setattr(gate, "_is_unknown", lambda *_: False)
 
 
 def prepares_for_ever(patch: Patches) -> None:

@@ -265,8 +265,6 @@ def _without(etcd: Sequence[Region], place: int) -> Sequence[Region]:
 
 # --------------------------------------------------------------------------------- fitting times
 
-NEAR_ELECTION_NS = 1 * SECOND
-FAR_ELECTION_NS = 3 * SECOND
 ELECTION_ROUND_TRIPS = 10
 """etcd's tuning guide: an election timeout of ten round trips between members."""
 
@@ -276,18 +274,14 @@ HALF_SECOND_NS = SECOND // 2
 def fitting_timing(farthest_ns: int, write_ns: int, spread_ns: int) -> Timing:
     """The protocol's times for these distances, and the longest T_prep that keeps the promise.
 
-    The election timeout is etcd's default, 1 s, where its members are near each other, 3 s across
-    oceans, or more where even that is not ten round trips.
+    The election timeout is ten round trips between members, and not below etcd's default.
     """
-    wanted_ns = ELECTION_ROUND_TRIPS * spread_ns
-    if wanted_ns <= NEAR_ELECTION_NS:
-        election_ns = NEAR_ELECTION_NS
-    else:
-        election_ns = max(FAR_ELECTION_NS, _rounded_up(wanted_ns, SECOND))
     plain = Timing()
-    lease_ttl_ns = max(plain.lease_ttl_ns, _rounded_up(3 * election_ns // 2, SECOND))
+    election_ns = max(plain.election_ns, _rounded_up(ELECTION_ROUND_TRIPS * spread_ns, SECOND))
     timing = _roomy(
-        Timing(election_ns=election_ns, lease_ttl_ns=lease_ttl_ns), farthest_ns, write_ns
+        Timing(election_ns=election_ns, lease_ttl_ns=_lease_ttl_ns(election_ns)),
+        farthest_ns,
+        write_ns,
     )
     left_ns = timing.budget_ns - timing.worst_case_ns + 2 * timing.prepare_timeout_ns
     prepare_ns = left_ns // 2 // HALF_SECOND_NS * HALF_SECOND_NS
@@ -295,6 +289,15 @@ def fitting_timing(farthest_ns: int, write_ns: int, spread_ns: int) -> Timing:
         timing,
         prepare_timeout_ns=min(max(prepare_ns, HALF_SECOND_NS), plain.prepare_timeout_ns),
     )
+
+
+def _lease_ttl_ns(election_ns: int) -> int:
+    """The default's, or less where only so a core converges as fast as nearby; etcd's least at least."""
+    plain = Timing(election_ns=election_ns)
+    least_ns = _rounded_up(3 * election_ns // 2, SECOND)
+    over_ns = plain.convergence_ns - Timing().convergence_ns
+    shorter_ns = plain.lease_ttl_ns - _rounded_up(over_ns // 2, SECOND)
+    return shorter_ns if shorter_ns >= least_ns else max(plain.lease_ttl_ns, least_ns)
 
 
 def _roomy(timing: Timing, farthest_ns: int, write_ns: int) -> Timing:

@@ -126,6 +126,7 @@ class AgentDoor:
         def on_end(_reason: str) -> None:
             if stream.evicted:
                 context.metrics.stream_evicted()
+            context.openings.closed(report)
             self._presence.ended(report.agent, stream)
 
         return HeldResponse(stream, on_end=on_end)

@@ -349,8 +349,8 @@ class Chronicle:
         if shown is None or stored is None or not node.leads:
             return
         head = value_of(stored.value, Head)
-        is_ahead = shown.incarnation == head.incarnation and shown.is_unknown_to(head)
-        if is_ahead and node.replica not in self._shown:
+        is_proof = shown.incarnation == head.incarnation and head.contradicts(shown)
+        if is_proof and node.replica not in self._shown:
             self._shown[node.replica] = len(self.proofs)
             term = node.state.term
             self.proofs.append(Proof(term=term, shown=shown.committed, stored=head.committed))

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from simulator.judging.chronicle import Chronicle, Days, Switch
 from turnout.protocol.identifiers import AgentId, Epoch
-from turnout.protocol.invariants import L3_LIMIT_NS, Course, Span
+from turnout.protocol.invariants import Course, Span
 from turnout.protocol.limits import Timing
 from turnout.protocol.records import Kind, OutcomeKind
 
@@ -48,7 +48,7 @@ def course_of(chronicle: Chronicle, core: Core | None, timing: Timing, until_ns:
         switches=tuple(_switches(chronicle, core)) if core else (),
         intents=tuple(_intents(chronicle, core)) if core else (),
         doubts=tuple(_doubts(chronicle, core)) if core else (),
-        cores=tuple(_cores(chronicle, core)) if core else (),
+        cores=tuple(_cores(chronicle, core, timing.convergence_ns)) if core else (),
     )
 
 
@@ -105,13 +105,13 @@ def _doubts(chronicle: Chronicle, core: Core) -> Iterator[Span]:
             )
 
 
-def _cores(chronicle: Chronicle, core: Core) -> Iterator[Span]:
+def _cores(chronicle: Chronicle, core: Core, limit_ns: int) -> Iterator[Span]:
     """Of commits that are not followed by another within the limit: who is on the way is late."""
     for epoch, at_ns, next_ns in chronicle.commits():
         for agent in core.agents:
             days = chronicle.days_of(agent)
             since_ns = max(at_ns, core.healed_ns, days.let_in_ns)
-            if days.kept_out or (next_ns is not None and next_ns - since_ns <= L3_LIMIT_NS):
+            if days.kept_out or (next_ns is not None and next_ns - since_ns <= limit_ns):
                 continue
             yield Span(
                 what=f"{agent} at epoch {epoch}",

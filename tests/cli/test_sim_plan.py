@@ -38,6 +38,7 @@ def test_plan_shows_the_best_placement_its_parts_and_what_is_most_of_it() -> Non
     assert "Most of it: prepare and votes (56 %), until activation (28 %)." in result.stdout
     assert "If us-east-2 is lost, the next switch takes up to 437 ms" in result.stdout
     assert "30 s are kept through a failover." in result.stdout
+    assert "has the newest table within 15 s" in result.stdout
 
 
 def test_plan_reproduces_the_published_bound() -> None:
@@ -63,7 +64,8 @@ def test_plan_as_json_has_parts_that_add_up(csv: str) -> None:
         assert sum(one["parts"].values()) == pytest.approx(one["expected_s"], abs=1e-5)
         assert one["leader"] == one["coordinators"][0]
         assert one["etcd_leader"] == one["etcd"][0]
-        assert one["failover_s"] == 17.5
+        assert one["failover_s"] == 13.5
+        assert one["timing"]["convergence_s"] == 15
         assert one["dominant"][0] == "activate"
         assert one["broken"] == []
 

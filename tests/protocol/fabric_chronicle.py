@@ -339,7 +339,7 @@ class Chronicle:
         head = decode(stored.value, Head, limit=MAX_TABLE_BYTES)
         term = replica.state.term
         is_news = all(proof.term != term for proof in self.proofs)
-        if shown.incarnation == head.incarnation and shown.is_unknown_to(head) and is_news:
+        if shown.incarnation == head.incarnation and head.contradicts(shown) and is_news:
             self.proofs.append(Proof(term=term, shown=shown.committed, stored=head.committed))
 
     def wrote(

@@ -8,7 +8,7 @@ from attrs import frozen
 
 from tests.protocol.fabric_chronicle import Chronicle, Days, Switch
 from turnout.protocol.identifiers import AgentId, Epoch
-from turnout.protocol.invariants import L3_LIMIT_NS, Course, Span
+from turnout.protocol.invariants import Course, Span
 from turnout.protocol.limits import Timing
 from turnout.protocol.records import Kind, OutcomeKind
 
@@ -44,7 +44,7 @@ def course_of(chronicle: Chronicle, core: Core, timing: Timing, until_ns: int) -
         switches=tuple(_switches(chronicle, core)),
         intents=tuple(_intents(chronicle, core)),
         doubts=tuple(_doubts(chronicle, core)),
-        cores=tuple(_cores(chronicle, core)),
+        cores=tuple(_cores(chronicle, core, timing.convergence_ns)),
     )
 
 
@@ -101,13 +101,13 @@ def _doubts(chronicle: Chronicle, core: Core) -> Iterator[Span]:
             )
 
 
-def _cores(chronicle: Chronicle, core: Core) -> Iterator[Span]:
+def _cores(chronicle: Chronicle, core: Core, limit_ns: int) -> Iterator[Span]:
     """Of commits that are not followed by another within the limit: who is on the way is late."""
     for epoch, at_ns, next_ns in chronicle.commits():
         for agent in core.agents:
             days = chronicle.days[agent]
             since_ns = max(at_ns, core.healed_ns, days.let_in_ns)
-            if days.kept_out or (next_ns is not None and next_ns - since_ns <= L3_LIMIT_NS):
+            if days.kept_out or (next_ns is not None and next_ns - since_ns <= limit_ns):
                 continue
             yield Span(
                 what=f"{agent} at epoch {epoch}",

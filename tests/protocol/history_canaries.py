@@ -179,7 +179,7 @@ def reports_are_believed(patch: Patches) -> None:
 
 def decides_after_a_restore(patch: Patches) -> None:
     """A leader that is shown a newer head than its store's takes no notice."""
-    patch.setattr(gate, "_is_news", lambda *_: False)
+    patch.setattr(gate, "_is_unknown", lambda *_: False)
 
 
 def waits_for_everybody(patch: Patches) -> None:

@@ -21,6 +21,20 @@ def test_sla_inequality_is_the_sum_of_its_terms() -> None:
 
 
 @pytest.mark.parametrize(
+    ("election_s", "lease_ttl_s", "limit_s"), [(1, 5, 15), (2, 4, 15), (0.5, 2, 15), (3, 5, 19)]
+)
+def test_core_converges_in_15_s_or_in_what_elections_and_leases_of_a_far_etcd_take(
+    election_s: float, lease_ttl_s: int, limit_s: int
+) -> None:
+    timing = Timing(election_ns=int(election_s * SECOND), lease_ttl_ns=lease_ttl_s * SECOND)
+    assert timing.convergence_ns == limit_s * SECOND
+
+
+def test_store_is_given_up_after_twice_the_time_of_a_write() -> None:
+    assert Timing(store_write_ns=800 * MS).store_timeout_ns == 1600 * MS
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"prepare_timeout_ns": 6 * SECOND},

@@ -82,6 +82,24 @@ def test_s10_report_of_an_earlier_stream_does_not_count_though_its_clock_is_ahea
     assert not leader.openings.follows(rebooted)
 
 
+def test_s10_report_does_not_count_once_its_stream_has_ended(leader: Leader) -> None:
+    """It was turned away by a replica that did not lead just then, and is said again when it does."""
+    opening = leader.opened()
+    turned_away = leader.report(opening.challenge)
+    leader.openings.closed(opening)
+    assert not leader.openings.follows(turned_away)
+    leader.opened()
+    assert not leader.openings.follows(turned_away)
+
+
+def test_end_of_a_stream_that_another_has_replaced_takes_nothing_from_that(leader: Leader) -> None:
+    before, now = leader.opened(), leader.opened()
+    leader.openings.closed(before)
+    assert leader.openings.follows(leader.report(now.challenge))
+    leader.openings.closed(now)
+    leader.openings.closed(now)
+
+
 def test_opening_that_a_newer_one_overtook_is_refused(leader: Leader) -> None:
     slow = leader.report(leader.challenge())
     leader.opened()

@@ -115,15 +115,25 @@ def test_takeover_that_cannot_be_says_why(coordinators: str, etcd: str, reason: 
 
 
 @pytest.mark.parametrize(
-    ("spread_ms", "failover_s", "prepare_s"), [(0, 13.5, 5.0), (100, 13.5, 5.0), (101, 17.5, 3.5)]
+    ("spread_ms", "election_s", "lease_ttl_s", "prepare_s"),
+    [(0, 1, 5, 5), (100, 1, 5, 5), (101, 2, 4, 5), (200, 2, 4, 5), (201, 3, 5, 3.5)],
 )
 def test_times_fit_etcd_nearby_and_across_oceans(
-    spread_ms: int, failover_s: float, prepare_s: float
+    spread_ms: int, election_s: int, lease_ttl_s: int, prepare_s: float
 ) -> None:
     timing = fitting_timing(240 * MS, 15 * MS, spread_ms * MS)
-    assert timing.failover_ns == failover_s * SECOND
+    assert timing.election_ns == election_s * SECOND
+    assert timing.lease_ttl_ns == lease_ttl_s * SECOND
     assert timing.prepare_timeout_ns == prepare_s * SECOND
     assert broken_relations(timing) == ()
+
+
+@pytest.mark.parametrize(("spread_ms", "limit_s"), [(0, 15), (200, 15), (201, 19), (400, 23)])
+def test_core_converges_within_15_s_unless_ten_round_trips_of_etcd_are_above_2_s(
+    spread_ms: int, limit_s: int
+) -> None:
+    timing = fitting_timing(240 * MS, 15 * MS, spread_ms * MS)
+    assert timing.convergence_ns == limit_s * SECOND
 
 
 def test_slowest_write_goes_by_way_of_the_farthest_member_to_the_worst_leader() -> None:

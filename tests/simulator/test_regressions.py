@@ -6,19 +6,21 @@ import re
 from collections.abc import Callable, Mapping
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 from simulator import agent_link
 from simulator.patches import Patches
+from simulator.scenario import TimingSection
 from simulator.scenario_file import load_scenario
 from simulator.shipped import find
 from simulator.simulation import run
 from tests.architecture import ROOT
-from turnout.protocol import draining, landing, takeover, voting
-from turnout.protocol.clock import MS
+from turnout.protocol import draining, election, landing, takeover, voting
+from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.coordinator_state import Following
 from turnout.protocol.limits import Timing
 from turnout.protocol.messages import Progress, Report
+from turnout.protocol.openings import Openings
 from turnout.protocol.records import Head
 
 
@@ -60,7 +62,27 @@ def waits_half_a_second_for_the_store(patch: Patches) -> None:
 
 def compares_what_was_decided_last(patch: Patches) -> None:
     """Two histories that end with the same number pass for one."""
-    patch.setattr(Head, "is_unknown_to", lambda head, newest: head.decided > newest.decided)
+    patch.setattr(Head, "contradicts", lambda head, other: other.decided > head.decided)
+
+
+def leaves_its_claim(patch: Patches) -> None:
+    """A replica forgets what it left in the leader key."""
+    patch.setattr(election, "_given_up", lambda _state, _claim: ())
+
+
+def elects_as_slowly_as_across_two_oceans(patch: Patches) -> None:
+    """What was planned for whatever members of etcd are more than 100 ms apart."""
+    fitting = TimingSection.timing
+
+    def timing(section: TimingSection) -> Timing:
+        return evolve(fitting(section), election_ns=3 * SECOND, lease_ttl_ns=5 * SECOND)
+
+    patch.setattr(TimingSection, "timing", timing)
+
+
+def streams_never_end(patch: Patches) -> None:
+    """What follows the newest report of a stream is heard, whatever became of that stream."""
+    patch.setattr(Openings, "closed", lambda *_: None)
 
 
 @frozen
@@ -78,7 +100,12 @@ MENDS: Mapping[str, Mend] = {
     "yes-of-a-full-disk": Mend(says_what_it_could_not_write, "S3"),
     "replaced-disk-still-drains": Mend(drains_what_it_remembers, "S9"),
     "store-across-the-world": Mend(waits_half_a_second_for_the_store, "expect.elapsed_s_max"),
-    "restored-store-aborts-a-commit": Mend(compares_what_was_decided_last, "expect.refused"),
+    "claim-outlives-its-reign": Mend(leaves_its_claim, "expect.converged_within_s"),
+    "both-leaders-die-as-an-agent-returns": Mend(
+        elects_as_slowly_as_across_two_oceans, "expect.converged_within_s"
+    ),
+    "abort-of-what-a-restore-has-lost": Mend(compares_what_was_decided_last, "expect.refused"),
+    "turned-away-and-heard-no-more": Mend(streams_never_end, "S10"),
 }
 
 

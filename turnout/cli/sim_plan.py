@@ -262,6 +262,10 @@ def _conclusions(best: Estimate) -> Iterator[str]:
         f" {timing.prepare_timeout_ns / _NS_PER_S:g} and store_write_s"
         f" {timing.store_write_ns / _NS_PER_S:g}, {_verdict(best)}"
     )
+    yield (
+        "Whoever comes back has the newest table within"
+        f" {timing.convergence_ns / _NS_PER_S:g} s, a failover included."
+    )
 
 
 def _verdict(best: Estimate) -> str:
@@ -316,6 +320,7 @@ def _placement(one: Estimate) -> dict[str, Any]:
             "max_g_s": _seconds(timing.max_g_ns),
             "store_write_s": _seconds(timing.store_write_ns),
             "worst_case_s": _seconds(timing.worst_case_ns),
+            "convergence_s": _seconds(timing.convergence_ns),
         },
         "broken": list(one.broken),
     }

@@ -276,11 +276,11 @@ def _compare_with_proof(turn: Turn, snapshot: Snapshot) -> None:
         takeover.depose(turn, "an agent has heard of a newer leader")
         return
     stored = snapshot.get(keys.HEAD)
-    committed = decode(stored.value, Head, limit=MAX_TABLE_BYTES).committed if stored else 0
+    head = decode(stored.value, Head, limit=MAX_TABLE_BYTES) if stored else turn.head
     text = (
-        f"an agent proves the commit of epoch {proof.committed}, decided in term {proof.term}, but the "
-        f"store knows only that of epoch {committed} and term {turn.state.term}: it went back (a "
-        "restore?). Nothing is decided until `turnout domain rebase`"
+        f"an agent proves that epoch {proof.committed} was committed, in term {proof.term}, but the store "
+        f"knows of epoch {head.decided}, of the commit of {head.committed} and of term {turn.state.term}: "
+        "it went back (a restore?). Nothing is decided until `turnout domain rebase`"
     )
     takeover.halt(turn, text)
 

@@ -23,6 +23,13 @@ The rules, and the stories that they come from:
    the others, one after another, for ever.
 5. *Handing over is revoking the lease*: the key goes with it at once, the next leader need not wait
    for it to expire, and a key that is not ours cannot be hit.
+6. *What this replica left in the key, it takes away.* 1. A leader loses etcd as it loses its quorum,
+   deposes itself, and its revocation reaches nobody; or it dies. 2. etcd heals, and gives every lease
+   its whole time again, and an election besides. 3. For so long (8 s, of the 15 of L3, where members
+   are far from each other) the key says that a replica leads which is there, reads it, and does not.
+   So a claim under a lease that was given up has that lease revoked again whenever it is seen; and so
+   has one that an earlier life of this process left, at the first sight of the key only: two replicas
+   that bear one name, which none may, would else depose each other without end.
 
 Nothing here is needed for safety, which rests on the guards of each write: two replicas that both
 believe to lead are harmless, and one of them cannot write.
@@ -138,6 +145,7 @@ class Election:
         term: when leading, the key's create-revision.
         seen: newest revision at which the key was seen.
         leader: whose claim stood in it.
+        given_up: leases that were asked to be revoked, and are not known to be gone (rule 6).
         unresolved: a campaign's reply was lost.
         quiet_until_ns: handed over for a while: no campaign before this moment.
     """
@@ -152,6 +160,7 @@ class Election:
     term: Term | None = None
     seen: int = 0
     leader: Claim | None = None
+    given_up: tuple[int, ...] = ()
     unresolved: bool = False
     quiet_until_ns: int = 0
     timers: Timers = Timers()
@@ -255,19 +264,30 @@ def _seen(state: Election, event: LeaderSeen, now: Instant) -> Step:
     went_back = event.floor is not None and event.revision < event.floor
     if state.phase is Phase.RETIRED or (event.revision < state.seen and not went_back):
         return state, ()
-    state = evolve(state, seen=event.revision)
+    claim = _claim_in(event.entry)
+    state = evolve(state, seen=event.revision, given_up=_given_up(state, claim))
     if state.phase is Phase.FOLLOWING and event.floor is not None:
         state = evolve(state, backoff=state.backoff.succeeded())
         state = _ask_at(state, now.monotonic_ns + state.ttl_ns)
-    claim = _claim_in(event.entry)
     known, follow = _followed(state, claim)
     if event.entry is None:
         after, effects = _vacant(known, now)
-    elif claim is not None and claim.lease == state.lease and claim.replica == state.replica:
+    elif claim is None or claim.replica != state.replica:
+        after, effects = _held_by_another(known, event.floor is not None, now)
+    elif claim.lease == state.lease:
         after, effects = _mine(known, event.entry, now)
+    elif claim.lease in state.given_up and state.phase is Phase.FOLLOWING:
+        after, effects = _ask_later(known, now), (RevokeLease(lease=claim.lease),)
     else:
         after, effects = _held_by_another(known, event.floor is not None, now)
     return after, (*follow, *effects)
+
+
+def _given_up(state: Election, claim: Claim | None) -> tuple[int, ...]:
+    """The leases given up: at the first sight of the key that of an earlier life too (rule 6)."""
+    if state.seen or claim is None or claim.replica != state.replica:
+        return state.given_up
+    return (claim.lease,)
 
 
 def _claim_in(entry: KeyValue | None) -> Claim | None:
@@ -288,7 +308,9 @@ def _followed(state: Election, leader: Claim | None) -> Step:
 
 def _vacant(state: Election, now: Instant) -> Step:
     """Nobody leads: campaign, unless this replica has just handed over."""
-    if state.phase is Phase.FOLLOWING and now.monotonic_ns >= state.quiet_until_ns:
+    if state.phase is Phase.FOLLOWING and now.monotonic_ns < state.quiet_until_ns:
+        return _ask_at(state, state.quiet_until_ns), ()
+    if state.phase is Phase.FOLLOWING:
         return _asking(_moved(state, Cause.VACANT, Phase.GRANTING), now)
     if state.phase is Phase.CAMPAIGNING and state.unresolved:
         return evolve(state, unresolved=False), (_campaign(state),)
@@ -380,7 +402,8 @@ def _kept_alive(state: Election, event: KeptAlive) -> Election:
 
 def _lease_gone(state: Election, lease: int, now: Instant) -> Step:
     if lease != state.lease:
-        return state, ()
+        left = tuple(other for other in state.given_up if other != lease)
+        return evolve(state, given_up=left), ()
     if state.phase is Phase.LEADING:
         return _deposed(state, "the store says that the lease is gone", now)
     if state.phase is Phase.CAMPAIGNING:
@@ -396,8 +419,10 @@ def _deposed(state: Election, reason: str, now: Instant) -> Step:
 def _back_to_following(state: Election, cause: Cause, now: Instant) -> Step:
     """Give up what is held (rule 2), and look again after a pause."""
     following = _moved(state, cause, Phase.FOLLOWING, lease=None, term=None, timers=Timers())
-    revoke = () if state.lease is None else (RevokeLease(lease=state.lease),)
-    return _ask_later(following, now), revoke
+    if state.lease is None:
+        return _ask_later(following, now), ()
+    following = evolve(following, given_up=(*state.given_up, state.lease))
+    return _ask_later(following, now), (RevokeLease(lease=state.lease),)
 
 
 def _handing_over(state: Election, reason: str, now: Instant) -> Step:
@@ -405,8 +430,7 @@ def _handing_over(state: Election, reason: str, now: Instant) -> Step:
     if state.phase is not Phase.LEADING:
         return state, ()
     following, effects = _deposed(state, reason, now)
-    quiet_until_ns = now.monotonic_ns + state.ttl_ns
-    return _ask_at(evolve(following, quiet_until_ns=quiet_until_ns), quiet_until_ns), effects
+    return evolve(following, quiet_until_ns=now.monotonic_ns + state.ttl_ns), effects
 
 
 def _retiring(state: Election, reason: str, now: Instant) -> Step:

@@ -67,12 +67,12 @@ def _admit_report(
     proof = report.committed
     if state.role is not Role.LEADING or proof is None or state.head is None:
         return None
-    if proof.incarnation != state.known_incarnation or not _is_news(proof, state, state.head):
+    if proof.incarnation != state.known_incarnation or not _is_unknown(proof, state, state.head):
         return None
     if is_signed_by(proof, domain_key, verifier):
         return Suspicion.STORE_WENT_BACK
     return Suspicion.SIGNATURE
 
 
-def _is_news(proof: Head, state: CoordinatorState, head: Head) -> bool:
-    return proof.is_unknown_to(head) or proof.term > state.term
+def _is_unknown(proof: Head, state: CoordinatorState, head: Head) -> bool:
+    return head.contradicts(proof) or proof.term > state.term

@@ -347,9 +347,10 @@ class Intrusion:
 
 @frozen(kw_only=True)
 class Proof:
-    """A leader was shown a signed head above all that its store knows: the store went back.
+    """A leader was shown a signed head that its store contradicts: the store went back.
 
     Attributes:
+        shown, stored: the newest commit, by that head and by the store's.
         decided: the epochs that it decided after that, in the same incarnation.
     """
 
@@ -458,19 +459,16 @@ def s10_replay_changes_nothing(course: Course) -> Iterator[str]:
 
 
 def s11_no_decision_after_restore(course: Course) -> Iterator[str]:
-    """A leader that was shown a newer signed head than its store's asks for no decision any more."""
+    """A leader that was shown a signed head of which its store is not asks for no decision any more."""
     for proof in course.proofs:
-        if proof.shown > proof.stored:
-            for epoch in proof.decided:
-                yield (
-                    f"epoch {epoch} was decided in term {proof.term} over a store that had lost "
-                    f"epoch {proof.shown}, which the leader had been shown"
-                )
+        for epoch in proof.decided:
+            yield (
+                f"epoch {epoch} was decided in term {proof.term} over a store that knew of the commit of "
+                f"{proof.stored}, and had lost that of {proof.shown}, which the leader had been shown"
+            )
 
 
 # --- liveness: with the constants of the specification -------------------------------------------
-
-L3_LIMIT_NS = 15 * SECOND
 
 
 def decision_limit_ns(timing: Timing) -> int:
@@ -513,8 +511,8 @@ def l2_doubt_ends(course: Course) -> Iterator[str]:
 
 
 def l3_core_converges(course: Course) -> Iterator[str]:
-    """Within 15 s of a core's healing each of its agents is at the newest committed epoch."""
-    yield from _late(course.cores, L3_LIMIT_NS, course.until_ns)
+    """Soon after a core's healing (15 s by default) each of its agents is at the newest commit."""
+    yield from _late(course.cores, course.timing.convergence_ns, course.until_ns)
 
 
 COURSE: tuple[tuple[str, Callable[[Course], Iterator[str]]], ...] = (

@@ -67,6 +67,9 @@ DRIFT_PPM = 500
 RETRANSMISSION_ROOM_NS = 1300 * MS
 """Room in G for two TCP retransmissions."""
 
+LEAST_CONVERGENCE_NS = 15 * SECOND
+"""L3 with a nearby etcd: five replicas of which four swallow everything can be tried within it."""
+
 KERNEL_BOUND_FLOOR_NS = 10 * MS
 """A kernel's bound below this is not believed without chrony (H16)."""
 
@@ -116,6 +119,17 @@ class Timing:
         Measured with three members whose leader dies just before the holder of the lease does.
         """
         return 2 * self.lease_ttl_ns + 2 * self.election_ns + 1500 * MS
+
+    @property
+    def convergence_ns(self) -> int:
+        """L3: F and V, and never below 15 s, which is what they are by default.
+
+        Where etcd's members are far from each other its elections alone take longer, two of them at
+        the worst, and then it lets the lease of a dead leader live for another election besides.
+        Where F is short it is agents that take their time: they must find out that a stream is
+        silent, and try one replica after another.
+        """
+        return max(LEAST_CONVERGENCE_NS, self.failover_ns + self.flip_ns)
 
     @property
     def herd_ns(self) -> int:

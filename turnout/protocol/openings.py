@@ -12,6 +12,9 @@ clock tells old from new within one stream only: it begins anew when the agent's
    recorded opening comes too late, and so does one that was overtaken on its way.
 3. *Every report of a stream repeats its challenge*, and they rise in the agent's clock: what was said on
    another stream is refused, however that clock has jumped since.
+4. *With a stream ends what is said on it.* 1. A leader is paused, and deposed. 2. It goes on, and turns
+   away the report that has waited. 3. It leads again, and somebody says that report once more: it is the
+   newest of its agent's last stream, and the agent would be stale for a journal of then.
 """
 
 from __future__ import annotations
@@ -68,6 +71,12 @@ class Openings:
             return False
         self._newest[report.agent] = report
         return True
+
+    def closed(self, opening: Report) -> None:
+        """The stream that was opened with this report has ended, if it is not another's already."""
+        newest = self._newest.get(opening.agent)
+        if newest is not None and newest.challenge == opening.challenge:
+            del self._newest[opening.agent]
 
     def forget(self, agent: AgentId) -> None:
         """The agent is no more. What it said shall not count if it is enrolled again with its key."""

@@ -143,12 +143,16 @@ class Head:
             return Verdict.ABORT
         return None
 
-    def is_unknown_to(self, newest: Head) -> bool:
-        """Whether the history that ends with another head lacks a decision of this one.
+    def contradicts(self, proof: Head) -> bool:
+        """Whether a true head of this incarnation is beyond this one, or of another history.
 
-        Or a commit: whose number it may have decided anew, as an abort, after the store went back.
+        It knows of a later decision; or of a commit that this one takes for an abort, or for the commit
+        of another table: 1. The store goes back behind the decision of 7. 2. A leader that no agent has
+        reached yet aborts 7. 3. The agents, which serve 7, know of no later number than the store does.
         """
-        return self.decided > newest.decided or self.committed > newest.committed
+        if proof.decided > self.decided or self.resolves(proof.committed) is Verdict.ABORT:
+            return True
+        return proof.committed == self.committed and proof.digest != self.digest
 
 
 @frozen(kw_only=True)

@@ -127,17 +127,30 @@ def test_signed_head_above_the_stores_halts_the_leader() -> None:
     assert bench.give(FromAgent(message=bench.report("a0", 2))) == []
 
 
-def test_signed_commit_of_a_number_that_the_store_has_aborted_halts_the_leader() -> None:
-    """1. The store loses the commit of 3. 2. Before an agent is heard its number is aborted again."""
+def test_signed_commit_of_a_number_that_the_store_aborted_halts_the_leader() -> None:
+    """1. The store goes back to between accept and decision. 2. A leader that no agent has reached yet
+    aborts the number. 3. The agents serve its commit, and know of no later number than the store.
+    """
     bench = switched()
-    commit = proof(bench, decided=Epoch(3), committed=Epoch(3))
-    bench.ask(switch("b", Colour.BLUE))
-    bench.vote("a0", No.REFUSED)
-    head = bench.state.head
-    assert head is not None
+    bench.ask(switch("k3", Colour.BLUE))
+    bench.vote("a0", No.UNHEALTHY)
+    head = bench.decision(3).head
     assert (head.decided, head.committed) == (3, 2)
-    bench.give(FromAgent(message=commit))
+    bench.give(FromAgent(message=proof(bench, decided=Epoch(3), committed=Epoch(3))))
     assert bench.state.role is Role.HALTED
+
+
+def test_signed_commit_of_another_table_under_the_stores_number_halts_the_leader() -> None:
+    bench = switched()
+    bench.give(FromAgent(message=proof(bench, digest=bench.decision(1).head.digest)))
+    assert bench.state.role is Role.HALTED
+
+
+def test_signed_commit_that_the_store_knows_or_is_past_is_no_proof() -> None:
+    bench = switched()
+    bench.give(FromAgent(message=proof(bench)))
+    bench.give(FromAgent(message=bench.report("a1", 1)))
+    assert bench.state.role is Role.LEADING
 
 
 def test_signed_head_of_a_higher_term_halts_the_leader() -> None:
