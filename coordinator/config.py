@@ -19,7 +19,8 @@ from attrs.validators import gt, min_len
 
 from turnout.protocol.clock import SECOND
 from turnout.protocol.identifiers import NAME_RULE, ReplicaId, is_name
-from turnout.protocol.limits import Timing, broken_relations
+from turnout.protocol.limits import broken_relations
+from turnout.protocol.timing_settings import TimingSettings
 from turnout.runtime.config import ConfigError, Fault, load_toml
 from turnout.runtime.http.client import checked_url
 from turnout.runtime.http.limits import HttpLimits
@@ -129,38 +130,6 @@ class EtcdSettings:
     user: str | None = None
     password_file: Path | None = None
     tls: EtcdTlsSettings | None = None
-
-
-@frozen(kw_only=True)
-class TimingSettings:
-    """The protocol's times in seconds; their meaning and sum are in ``turnout.protocol.limits``."""
-
-    prepare_timeout_s: float = 5
-    undo_timeout_s: float = 2
-    live_timeout_s: float = 5
-    budget_s: float = 30
-    lease_ttl_s: float = 5
-    election_s: float = 1
-    streams_per_replica: int = 100
-    handshakes_per_s: int = 200
-    max_g_s: float = 2.5
-    max_round_trip_s: float = 0.5
-    store_write_s: float = 0.25
-    flip_s: float = 1.5
-    max_clock_bound_s: float = 0.05
-    sync_interval_s: float = 1
-    silence_s: float = 4
-    retry_s: float = 1
-
-    def timing(self) -> Timing:
-        """The same in nanoseconds, as the machines take it."""
-        values: dict[str, int] = {}
-        for name, value in attrs.asdict(self).items():
-            if name.endswith("_s") and name != "handshakes_per_s":
-                values[name.removesuffix("_s") + "_ns"] = round(value * SECOND)
-            else:
-                values[name] = value
-        return Timing(**values)
 
 
 @frozen(kw_only=True)

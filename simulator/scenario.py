@@ -19,7 +19,7 @@ from simulator.population import Node, Role, Selector, agents_of, placed
 from simulator.results import Verdict
 from turnout.protocol.clock import SECOND
 from turnout.protocol.identifiers import AgentId, Region, ServiceName
-from turnout.protocol.limits import Timing
+from turnout.protocol.timing_settings import TimingSettings
 
 _share = within(0, 1)
 _DAY_MS = 86_400_000.0
@@ -77,40 +77,14 @@ class Topology:
 
 
 @frozen(kw_only=True)
-class TimingSection:
-    """The protocol's times by their names in ``coordinator.toml``, whose defaults these are.
+class TimingSection(TimingSettings):
+    """The protocol's times by their names in ``coordinator.toml``, with the same defaults.
 
     Attributes:
         activation: how operations activate that do not say it themselves.
     """
 
     activation: Activation = "scheduled"
-    prepare_timeout_s: float = 5
-    undo_timeout_s: float = 2
-    live_timeout_s: float = 5
-    budget_s: float = 30
-    lease_ttl_s: float = 5
-    election_s: float = 1
-    streams_per_replica: int = 100
-    handshakes_per_s: int = 200
-    max_g_s: float = 2.5
-    max_round_trip_s: float = 0.5
-    store_write_s: float = 0.25
-    flip_s: float = 1.5
-    max_clock_bound_s: float = 0.05
-    sync_interval_s: float = 1
-    silence_s: float = 4
-    retry_s: float = 1
-
-    def timing(self) -> Timing:
-        """The same in nanoseconds, as the machines take it."""
-        values: dict[str, int] = {}
-        for name, value in attrs.asdict(self).items():
-            if isinstance(value, float | int):
-                is_time = name.endswith("_s") and name != "handshakes_per_s"
-                key = name.removesuffix("_s") + "_ns" if is_time else name
-                values[key] = round(value * SECOND) if is_time else int(value)
-        return Timing(**values)
 
 
 @frozen(kw_only=True)

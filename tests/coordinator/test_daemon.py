@@ -25,11 +25,11 @@ from coordinator.config import (
     CoordinatorSettings,
     EtcdSettings,
     LogSettings,
-    TimingSettings,
     load_settings,
 )
 from coordinator.daemon import main
 from tests.coordinator.world import World, until
+from turnout.protocol.timing_settings import TimingSettings
 from turnout.runtime.key_file import make_key
 from turnout.runtime.store.etcd_options import Login
 

@@ -12,7 +12,7 @@ import httpx
 import trio
 from attrs import define, evolve, field
 
-from coordinator.config import CoordinatorSettings, EtcdSettings, TimingSettings
+from coordinator.config import CoordinatorSettings, EtcdSettings
 from coordinator.daemon import Running, prepare, run_daemon
 from tests.coordinator.fake_agent import FakeAgent
 from turnout.protocol.codec import converter
@@ -25,6 +25,7 @@ from turnout.protocol.routing import (
     Service,
     Weights,
 )
+from turnout.protocol.timing_settings import TimingSettings
 from turnout.runtime.domain_setup import init_domain
 from turnout.runtime.http.client import Coordinators
 from turnout.runtime.http.client_errors import UnreachableError

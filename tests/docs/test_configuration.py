@@ -13,10 +13,10 @@ from coordinator.config import (
     EtcdTlsSettings,
     LogSettings,
 )
-from coordinator.config import TimingSettings as CoordinatorTiming
 from edge_agent.config import AgentSettings, EnvoySection
 from edge_agent.config import TimingSettings as AgentTiming
 from tests.architecture import ROOT
+from turnout.protocol.timing_settings import TimingSettings
 from turnout.runtime import table_file
 from turnout.runtime.tls import TlsFiles
 
@@ -25,7 +25,7 @@ SECTIONS: list[tuple[str, str, type[attrs.AttrsInstance]]] = [
     ("## `coordinator.toml`", "", CoordinatorSettings),
     ("## `coordinator.toml`", "### `[etcd]`", EtcdSettings),
     ("## `coordinator.toml`", "### `[etcd.tls]`", EtcdTlsSettings),
-    ("## `coordinator.toml`", "### `[timing]`", CoordinatorTiming),
+    ("## `coordinator.toml`", "### `[timing]`", TimingSettings),
     ("## `coordinator.toml`", "### `[log]`", LogSettings),
     ("## `agent.toml`", "", AgentSettings),
     ("## `agent.toml`", "### `[timing]`", AgentTiming),
