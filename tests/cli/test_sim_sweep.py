@@ -55,6 +55,15 @@ def test_sweep_writes_its_page(brief: str, tmp_path: Path) -> None:
     assert "<svg" in page.read_text(encoding="utf-8")
 
 
+def test_log_of_a_sweep_names_what_fails_at_once(brief: str, tmp_path: Path) -> None:
+    path = tmp_path / "disappointed.toml"
+    path.write_text(BRIEF + '[expect]\noutcome = "aborted"\n')
+    result = sim("sweep", "--scenario", str(path), "--seeds", "1..2", "-o", "json")
+    assert result.exit_code == 10, result.output
+    for seed in (1, 2):
+        assert f"seed {seed}: live, not aborted" in result.stderr
+
+
 @pytest.mark.parametrize("seeds", ["", "a..b", "5..3", "-1..3", "1...3", "0..9999999", "1,2"])
 def test_seeds_that_are_none_are_a_usage_error(seeds: str) -> None:
     result = sim("sweep", "--seeds", seeds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,11 +91,35 @@ def sweep(
     raise click.exceptions.Exit(exit_code_of_sweep(result))
 
 
+_EVERY_S = 60.0
+"""Between two lines of a log: a long sweep says that it goes on."""
+
+
+class _Log:
+    """What a sweep says where nobody looks on: what fails at once, and now and then how far it is."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._done, self._failed = count, 0, 0
+        self._began_s = self._said_s = time.monotonic()
+
+    def ran(self, result: SeedResult) -> None:
+        """One more seed."""
+        self._done += 1
+        if result.violated:
+            self._failed += 1
+            say(f"seed {result.seed}: {result.first}")
+        now_s = time.monotonic()
+        if now_s - self._said_s >= _EVERY_S:
+            self._said_s = now_s
+            minutes = (now_s - self._began_s) / 60
+            say(f"{self._done} of {self._count} seeds, {self._failed} invalid, {minutes:.0f} min")
+
+
 @contextmanager
-def _progress(count: int) -> Iterator[Callable[[SeedResult], None] | None]:
-    """A bar on stderr for whoever looks on; what fails is said at once."""
+def _progress(count: int) -> Iterator[Callable[[SeedResult], None]]:
+    """A bar on stderr for whoever looks on, else a log; what fails is said at once."""
     if not sys.stderr.isatty():
-        yield None
+        yield _Log(count).ran
         return
     columns = (
         TextColumn("{task.description}"),
