@@ -366,6 +366,7 @@ async def test_leader_that_goes_is_replaced_by_the_next_in_the_list(
 async def test_replica_without_a_leader_is_asked_again(edge: Edge, leader: FakeCoordinator) -> None:
     leader.refuse = problems.NO_LEADER.problem("an election is under way")
     async with edge.running(leader.url) as agent:
+        await until(lambda: "an election is under way" in agent.link.trouble)
         assert not agent.state.linked
         leader.refuse = None
         await until(lambda: connected(leader))
