@@ -378,15 +378,15 @@ def _disk_torn(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal
 
 
 def _disk_rot(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
-    parts.judge.witness.disks_are_whole = False
     for name in nodes:
+        parts.judge.witness.robbed.add(parts.agents[name].agent)
         parts.agents[name].disk.rot()
     return _nothing
 
 
 def _disk_replace(parts: Parts, _fault: Fault, nodes: tuple[NodeName, ...]) -> Heal:
-    parts.judge.witness.disks_are_whole = False
     for name in nodes:
+        parts.judge.witness.robbed.add(parts.agents[name].agent)
         parts.processes[name].kill()
         parts.agents[name].disk.replace()
         parts.processes[name].start()

@@ -49,8 +49,8 @@ class Witness:
         self.fleet = Fleet()
         self.rulings: list[Ruling] = []
         self.judged = EVERYTHING
-        self.disks_are_whole = True
-        """Whether every yes that was synced is still where it was: a lost one was durable too."""
+        self.robbed: set[AgentId] = set()
+        """Agents whose disk lost what was synced to it: their yes was durable, wherever it is now."""
         self._agents: dict[AgentId, AgentView] = {}
         self._required: dict[Epoch, tuple[tuple[AgentId, str], ...]] = {}
         self._named: dict[tuple[Epoch, Digest], None] = {}
@@ -160,17 +160,21 @@ class Witness:
             self.judge()
 
     def _rule(self, decision: Decision, leader_term: Term | None) -> None:
-        held = self._holders(decision) if self.disks_are_whole else None
+        held = self._holders(decision)
         required = self._required.get(decision.epoch, ())
         self.rulings.append(
             Ruling(decision=decision, required=required, held=held, leader_term=leader_term)
         )
 
     def _holders(self, decision: Decision) -> tuple[AgentId, ...]:
-        """The agents whose disk holds the yes that this decision would rest on."""
+        """The agents whose disk holds the yes that this decision would rest on, or was robbed."""
         named = (decision.epoch, decision.digest)
         prepared = {agent: node.disk.record.prepared for agent, node in self._agents.items()}
-        return tuple(a for a, p in sorted(prepared.items()) if p and (p.epoch, p.digest) == named)
+        return tuple(
+            agent
+            for agent, held in sorted(prepared.items())
+            if agent in self.robbed or (held and (held.epoch, held.digest) == named)
+        )
 
     def required(self, decision: Decision) -> tuple[AgentId, ...]:
         """The agents that a decision counts on: asked, and not named absent."""
