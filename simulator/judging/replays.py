@@ -35,10 +35,12 @@ class Replays:
 
         What counts is what its machine makes of it at once: the record that it goes on to write, and
         what it asks of its proxy. While it is busy with something else, or has not been able to write
-        a decision that it has heard, nothing can be told apart.
+        a decision that it has heard, nothing can be told apart; and one that lost what it had staged
+        stages it once more whenever it is asked, as its leader asks it every second.
         """
         for life, message in list(self._heard.get(node.process.name, ())):
-            is_at_rest = node.is_idle and not _owes_its_journal(node.state)
+            owes = _owes_its_journal(node.state) or bool(node.state.staged_lost)
+            is_at_rest = node.is_idle and not owes
             if life == node.process.life and is_at_rest and isinstance(message, Down):
                 before = (node.state.record, node.state.operation, node.state.serving)
                 node.hear(message)

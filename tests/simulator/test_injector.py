@@ -107,3 +107,21 @@ def test_replay_repeats_what_was_heard_and_nothing_comes_of_it() -> None:
     repeated = simulation.judge.chronicle.intrusions
     assert {one.what.split()[2] for one in repeated} >= {"Prepare", "Sync", "Vote", "Report"}
     assert all(one.before == one.after for one in repeated)
+
+
+def test_edge_that_lost_what_it_had_staged_may_be_asked_again() -> None:
+    """Its leader does it every second: the edge stages once more, and that is no intrusion."""
+
+    def at_vote(kind: str, more: str) -> str:
+        return f'[[fault]]\nwhen = "vote:eu-west-1"\nkind = "{kind}"\n{more}\n'
+
+    edge = 'node = "agent eu-west-1/1"'
+    faults = (
+        at_vote("pause", 'node = "leader"\nfor_s = 2.0'),
+        at_vote("proxy-restart", edge),
+        at_vote("proxy-refuse-stage", f"{edge}\nfor_s = 5.0"),
+        at_vote("replay", "after_ms = 1000.0"),
+    )
+    simulation = simulated(SWITCH, *faults, until_s=12.0)
+    assert simulation.judge.chronicle.intrusions
+    assert all(one.before == one.after for one in simulation.judge.chronicle.intrusions)
