@@ -34,6 +34,10 @@ def test_store_is_given_up_after_twice_the_time_of_a_write() -> None:
     assert Timing(store_write_ns=800 * MS).store_timeout_ns == 1600 * MS
 
 
+def test_store_that_is_near_is_given_half_a_second_all_the_same() -> None:
+    assert Timing(store_write_ns=5 * MS).store_timeout_ns == Timing().store_timeout_ns == 500 * MS
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -70,6 +74,10 @@ def test_time_that_is_not_positive_is_named(name: str, value: int) -> None:
         ({"undo_timeout_ns": 5 * SECOND + 1}, "undo_timeout_s must not be above prepare_timeout_s"),
         ({"silence_ns": 2 * SECOND - 1}, "silence_s must be at least twice sync_interval_s"),
         ({"lease_ttl_ns": 1500 * MS - 1}, "lease_ttl_s must be at least 1.5 x election_s"),
+        (
+            {"store_write_ns": 1 * SECOND, "lease_ttl_ns": 2 * SECOND},
+            "twice store_write_s must be below lease_ttl_s",
+        ),
     ],
 )
 def test_relation_that_is_just_broken_is_named(change: dict[str, int], named: str) -> None:

@@ -70,6 +70,9 @@ RETRANSMISSION_ROOM_NS = 1300 * MS
 LEAST_CONVERGENCE_NS = 15 * SECOND
 """L3 with a nearby etcd: five replicas of which four swallow everything can be tried within it."""
 
+LEAST_STORE_TIMEOUT_NS = 500 * MS
+"""Of one request to etcd, however near it is: a slow sync of its disk is no silence."""
+
 KERNEL_BOUND_FLOOR_NS = 10 * MS
 """A kernel's bound below this is not believed without chrony (H16)."""
 
@@ -138,12 +141,12 @@ class Timing:
 
     @property
     def store_timeout_ns(self) -> int:
-        """How long one request to etcd may take before it counts as unanswered: twice W.
+        """How long one request to etcd may take before it counts as unanswered: twice W, or a little.
 
         Where it is shorter than etcd is away, a write that was made at once is sent again and again
         before anybody hears of it; where it is much longer, so is every wait for a member that died.
         """
-        return 2 * self.store_write_ns
+        return max(LEAST_STORE_TIMEOUT_NS, 2 * self.store_write_ns)
 
     @property
     def worst_case_ns(self) -> int:
@@ -188,5 +191,10 @@ def _broken(t: Timing) -> Iterator[str]:
         yield "undo_timeout_s must not be above prepare_timeout_s: a rollback is never slower"
     if t.silence_ns < 2 * t.sync_interval_ns:
         yield "silence_s must be at least twice sync_interval_s, or one lost line ends a stream"
+    if t.store_timeout_ns >= t.lease_ttl_ns:
+        yield (
+            "twice store_write_s must be below lease_ttl_s, or one request that etcd does not answer "
+            "costs the leader its lease"
+        )
     if 2 * t.lease_ttl_ns < 3 * t.election_ns:
         yield "lease_ttl_s must be at least 1.5 x election_s: etcd grants no shorter lease"
