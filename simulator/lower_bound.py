@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 def lower_bound_ns(simulation: Simulation, switch: Switch) -> int | None:
     """``1.5 D + W + staging + flip``, from where the leader and etcd's leader stand.
 
-    None once nobody leads etcd. A placement's bound assumes etcd's leader where it serves best; here
-    it is where it is when the run ends, which in a run without faults is where it was.
+    A placement's bound assumes etcd's leader where it serves best; here it is where it was when the
+    switch was accepted. None where that is not known.
     """
     leader = next(
         (r for r in simulation.replicas.values() if r.replica == switch.intent.replica), None
     )
-    etcd_leader = simulation.cluster.leader
-    if leader is None or etcd_leader is None:
+    etcd_region = simulation.etcd_led_from.get(switch.intent.epoch)
+    if leader is None or etcd_region is None:
         return None
     proxy, etcd = simulation.scenario.proxy, simulation.scenario.etcd
     costs = Costs(
@@ -33,8 +33,8 @@ def lower_bound_ns(simulation: Simulation, switch: Switch) -> int | None:
     )
     matrix, home = simulation.network.matrix, leader.process.region
     members = [member.process.region for member in simulation.cluster.members]
-    members.remove(etcd_leader.region)
-    write_ns = Distances(matrix, costs).write_ns(home, (etcd_leader.region, *members))
+    members.remove(etcd_region)
+    write_ns = Distances(matrix, costs).write_ns(home, (etcd_region, *members))
     farthest_ns = max(
         matrix.round_trip_ns(home, node.region)
         for node in simulation.nodes

@@ -49,7 +49,7 @@ from simulator.users import UserKnobs, Users
 from simulator.virtual_time import Agenda
 from simulator.world import World
 from turnout.protocol.clock import MS, SECOND
-from turnout.protocol.identifiers import AgentId, ReplicaId
+from turnout.protocol.identifiers import AgentId, Epoch, Region, ReplicaId
 from turnout.protocol.records import Mode
 
 WRITE_TIMEOUT_NS = 5 * SECOND
@@ -129,6 +129,7 @@ class Simulation:
         )
         story = Storyteller(self.agenda, keeps=keep_story)
         self.judge = Judge(self.agenda, self.users, self.cluster.items, story, self.trace)
+        self.etcd_led_from: dict[Epoch, Region] = {}
         self.replicas: dict[NodeName, ReplicaNode] = {}
         self.agents: dict[NodeName, AgentNode] = {}
         self._people()
@@ -137,6 +138,13 @@ class Simulation:
 
     def _committed(self, committed: Committed) -> None:
         self.judge.committed(committed)
+
+    def _accepted(self, epoch: Epoch) -> None:
+        """The store took an intent: whoever led etcd just then has it written."""
+        leader = self.cluster.leader
+        if leader is not None:
+            self.etcd_led_from[epoch] = leader.region
+        self.moments.accepted(epoch)
 
     def _of(self, role: Role) -> list[Node]:
         return [node for node in self.nodes if node.role is role]
@@ -258,7 +266,7 @@ class Simulation:
             node.proxy.install(self.domain.active, self.domain.table.table)
         self.cluster.preload(self.domain.items(enrolled))
         self.judge.begin({node.agent: node for node in self.agents.values()})
-        self.judge.accepted = self.moments.accepted
+        self.judge.accepted = self._accepted
         self.judge.decided = self.injector.decided
         kinds = {str(fault.kind) for fault in scenario.faults}
         self.judge.replays.listens = "replay" in kinds
