@@ -140,13 +140,18 @@ class Chronicle:
                 self.tables[table.digest] = table.table
 
     def begin_anew(self, first: Epoch, now_ns: int) -> None:
-        """Another incarnation, founded with this epoch: what the old one began ends no more."""
+        """Another incarnation, founded with this epoch: what the old one began ends no more.
+
+        But doubt does: whoever is in it is told of the new one.
+        """
         self._founded = (first, now_ns)
         self._shown.clear()
         self._asked_though_shown.clear()
         for days in self.days.values():
             days.heard = None
-            days.doubts.clear()
+            days.doubts = [
+                (epoch, now_ns, None) for epoch, _, until in days.doubts if until is None
+            ]
 
     def of_now(self) -> Iterator[tuple[Epoch, Switch]]:
         """The switches of the present incarnation."""
