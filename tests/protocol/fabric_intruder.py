@@ -142,8 +142,13 @@ def _name(node: Edge | Replica) -> str:
 
 
 def _reign(node: Edge | Replica) -> object:
-    """What a node remembers ends with its life, and a leader's with its reign."""
-    return node.life if isinstance(node, Edge) else (node.life, node.state.term)
+    """What a node remembers ends with its life, and a leader's with its reign.
+
+    What an agent hears before it knows of any incarnation it does not take in: that begins another.
+    """
+    if isinstance(node, Edge):
+        return node.life, node.record.incarnation is None
+    return node.life, node.state.term
 
 
 # --- what can be made of what was heard ----------------------------------------------------------
