@@ -12,6 +12,7 @@ from collections.abc import Callable
 from attrs import evolve
 
 from simulator.agent_link import AgentLink
+from simulator.clocks import NodeClock
 from simulator.disk import Disk, Opened
 from simulator.host import Host
 from simulator.journal_file import DiskError
@@ -46,7 +47,7 @@ from turnout.protocol.identifiers import AgentId
 from turnout.protocol.messages import Down, Report, Up
 from turnout.protocol.participant import Participant
 from turnout.protocol.participant_state import ParticipantConfig, ParticipantState
-from turnout.protocol.records import Active
+from turnout.protocol.records import Active, AgentRecord
 from turnout.protocol.reporting import report_of
 from turnout.protocol.session import (
     Announce,
@@ -98,6 +99,21 @@ class AgentNode:
     def state(self) -> ParticipantState:
         """What the participant's machine knows."""
         return self._host.state
+
+    @property
+    def clock(self) -> NodeClock:
+        """What it goes by."""
+        return self.process.clock
+
+    @property
+    def record(self) -> AgentRecord:
+        """What its disk is known to have kept."""
+        return self.disk.record
+
+    @property
+    def serving(self) -> Active:
+        """What its proxy serves."""
+        return self.proxy.serving
 
     @property
     def is_idle(self) -> bool:
@@ -190,7 +206,7 @@ class AgentNode:
     def _kept(self, effect: Persist | SaveTable, failure: str | None) -> None:
         if failure is None:
             if isinstance(effect, Persist):
-                self._world.observer.journalled(self, effect.record)
+                self._world.observer.journalled(self, effect.record, self.disk.line)
             self._host.done()
             return
         self._world.observer.noted(self.process, f"its disk failed: {failure}")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from simulator.agent_door import AgentDoor
+from simulator.clocks import NodeClock
 from simulator.door import Answer, Moved, TurnedAway
 from simulator.etcd.client import EtcdClient
 from simulator.host import Host
@@ -104,6 +105,11 @@ class ReplicaNode:
     def state(self) -> CoordinatorState:
         """What the coordinator's machine knows."""
         return self._host.state
+
+    @property
+    def clock(self) -> NodeClock:
+        """What it goes by."""
+        return self.process.clock
 
     @property
     def leads(self) -> bool:

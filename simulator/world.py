@@ -14,6 +14,7 @@ from simulator.randomness import Randomness
 from simulator.signers import CheapSigner
 from simulator.trace import Trace
 from simulator.virtual_time import Agenda
+from turnout.protocol.clock import MonotonicNs
 from turnout.protocol.coordinator_state import CoordinatorState
 from turnout.protocol.effects import (
     Activate,
@@ -31,68 +32,64 @@ from turnout.protocol.identifiers import AgentId, ReplicaId
 from turnout.protocol.limits import Timing
 from turnout.protocol.messages import Message, Report, Up
 from turnout.protocol.participant_state import ParticipantState
-from turnout.protocol.records import Active, AgentRecord, SignedTable
+from turnout.protocol.records import Active, AgentRecord
 
 ProxyEffect = Stage | Activate | Prove | WatchDrain | StopDrain | CloseSource
 
 
-class DiskView(Protocol):
-    """An agent's disk, looked at from outside."""
+class ClockSeen(Protocol):
+    """A node's monotonic clock, as whoever records sees it."""
 
     @property
-    def record(self) -> AgentRecord:
-        """What is known to be kept."""
+    def ppm(self) -> int:
+        """How fast it runs: 100 gains a tenth of a millisecond each second."""
 
-    @property
-    def line(self) -> bytes:
-        """That record as it was written last."""
-
-    def tables(self) -> tuple[SignedTable, ...]:
-        """Every table that is whole."""
+    def monotonic_ns(self, true_ns: int) -> MonotonicNs:
+        """What it shows at a true moment."""
 
 
-class ProxyView(Protocol):
-    """A proxy, looked at from outside."""
-
-    @property
-    def serving(self) -> Active:
-        """What it serves."""
-
-
-class AgentView(Protocol):
-    """An agent's node, looked at from outside."""
+class AgentSeen(Protocol):
+    """An agent's node, as whoever records sees it: here, or a test's own (``tests/protocol/fabric.py``)."""
 
     @property
     def agent(self) -> AgentId:
         """Who it is."""
 
     @property
+    def clock(self) -> ClockSeen:
+        """What it goes by."""
+
+    @property
+    def record(self) -> AgentRecord:
+        """What its disk is known to have kept."""
+
+    @property
+    def serving(self) -> Active:
+        """What its proxy serves."""
+
+
+class AgentView(AgentSeen, Protocol):
+    """An agent's node, looked at from outside."""
+
+    @property
     def process(self) -> Process:
         """Where it runs."""
-
-    @property
-    def disk(self) -> DiskView:
-        """What it has kept."""
-
-    @property
-    def proxy(self) -> ProxyView:
-        """What it is beside."""
 
     @property
     def state(self) -> ParticipantState:
         """What its machine knows."""
 
 
-class ReplicaView(Protocol):
-    """A replica's node, looked at from outside."""
+class ReplicaSeen(Protocol):
+    """A replica's node, as whoever records sees it."""
 
     @property
     def replica(self) -> ReplicaId:
         """Who it is."""
 
     @property
-    def process(self) -> Process:
-        """Where it runs."""
+    def clock(self) -> ClockSeen:
+        """What it goes by."""
 
     @property
     def state(self) -> CoordinatorState:
@@ -101,6 +98,14 @@ class ReplicaView(Protocol):
     @property
     def leads(self) -> bool:
         """Whether it takes itself for the leader."""
+
+
+class ReplicaView(ReplicaSeen, Protocol):
+    """A replica's node, looked at from outside."""
+
+    @property
+    def process(self) -> Process:
+        """Where it runs."""
 
 
 class Observer(Protocol):
@@ -127,8 +132,8 @@ class Observer(Protocol):
     def voted(self, node: AgentView, message: Up) -> None:
         """An agent sends a vote or report: what its disk holds now is what it rests on."""
 
-    def journalled(self, node: AgentView, record: AgentRecord) -> None:
-        """A record is on an agent's disk."""
+    def journalled(self, node: AgentView, record: AgentRecord, line: bytes) -> None:
+        """A record is on an agent's disk, in these bytes."""
 
     def asked_of_proxy(self, node: AgentView, effect: ProxyEffect) -> None:
         """An agent asks something of its proxy."""

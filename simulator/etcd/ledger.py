@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
 from simulator.etcd.database import Applied, Backup, Database, View
 from simulator.etcd.entries import Carry, Entry, Revoke
-from turnout.protocol.transactions import Transaction, Won, Write
+from turnout.protocol.transactions import KeyValue, Transaction, Won, Write
 
 
 @frozen(kw_only=True)
@@ -29,7 +29,7 @@ class Committed:
     sender: int | None
     won: bool
     writes: tuple[Write, ...]
-    items_before: View
+    items_before: Mapping[str, KeyValue]
 
 
 class Ledger:

@@ -13,10 +13,10 @@ from attrs import define, evolve, field, frozen
 
 from simulator.etcd.ledger import Committed
 from simulator.judging.stored import value_of
-from simulator.world import AgentView, ProxyEffect, ReplicaView
+from simulator.judging.witness import Witness
+from simulator.world import AgentSeen, ProxyEffect, ReplicaSeen
 from turnout.protocol import keys
 from turnout.protocol.clock import MS
-from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.effects import Activate, CloseSource, Stage, Transact
 from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, ReplicaId, ServiceName
 from turnout.protocol.invariants import Intrusion, Parting, Proof, ScheduledFlip
@@ -111,7 +111,8 @@ class Days:
 class Chronicle:
     """Remembers, and is asked at the end."""
 
-    def __init__(self, in_flight: InFlight) -> None:
+    def __init__(self, witness: Witness, in_flight: InFlight) -> None:
+        """``witness`` knows the nodes and who is enrolled; ``in_flight`` what an edge has at a source."""
         self.switches: dict[Epoch, Switch] = {}
         self.days: dict[AgentId, Days] = {}
         self.flips: list[ScheduledFlip] = []
@@ -119,6 +120,7 @@ class Chronicle:
         self.intrusions: list[Intrusion] = []
         self.proofs: list[Proof] = []
         self.tables: dict[Digest, RoutingTable] = {}
+        self._witness = witness
         self._in_flight = in_flight
         self._planned: dict[str, tuple[int, int]] = {}
         self._founded: tuple[Epoch, int] | None = None
@@ -138,13 +140,18 @@ class Chronicle:
                 self.tables[table.digest] = table.table
 
     def begin_anew(self, first: Epoch, now_ns: int) -> None:
-        """Another incarnation, founded with this epoch: what the old one began ends no more."""
+        """Another incarnation, founded with this epoch: what the old one began ends no more.
+
+        But doubt does: whoever is in it is told of the new one.
+        """
         self._founded = (first, now_ns)
         self._shown.clear()
         self._asked_though_shown.clear()
         for days in self.days.values():
             days.heard = None
-            days.doubts.clear()
+            days.doubts = [
+                (epoch, now_ns, None) for epoch, _, until in days.doubts if until is None
+            ]
 
     def of_now(self) -> Iterator[tuple[Epoch, Switch]]:
         """The switches of the present incarnation."""
@@ -161,7 +168,7 @@ class Chronicle:
 
     # ---------------------------------------------------------------- agents
 
-    def serves(self, node: AgentView, active: Active, now_ns: int) -> None:
+    def serves(self, node: AgentSeen, active: Active, now_ns: int) -> None:
         """An agent's proxy has flipped."""
         days = self.days_of(node.agent)
         before = self.tables.get(days.served[-1][1].digest) if days.served else None
@@ -170,14 +177,16 @@ class Chronicle:
         if before is not None and after is not None:
             self._leave(node, days, now_ns, active.epoch, before, after)
 
-    def found_serving(self, agent: AgentId, active: Active) -> None:
-        """What its proxy serves when the run begins."""
-        self.days_of(agent).served.append((0, active))
-        self.days_of(agent).live[active.epoch] = 0
+    def found(self, node: AgentSeen) -> None:
+        """What an agent's proxy serves when the run begins, if anything."""
+        if node.serving.epoch:
+            days = self.days_of(node.agent)
+            days.served.append((0, node.serving))
+            days.live[node.serving.epoch] = 0
 
     def _leave(
         self,
-        node: AgentView,
+        node: AgentSeen,
         days: Days,
         now_ns: int,
         epoch: Epoch,
@@ -186,7 +195,7 @@ class Chronicle:
     ) -> None:
         for source in [s for s in days.left if sends_to(after, s)]:
             del days.left[source]
-        committed = node.disk.record.committed
+        committed = node.record.committed
         override = None
         if committed is not None and committed.epoch == epoch:
             override = committed.head.drain_timeout_ms
@@ -196,7 +205,7 @@ class Chronicle:
             timeout_ms = service.drain_timeout_ms if override is None else override
             days.left[name, colour] = Departure(
                 epoch=epoch,
-                at_ns=node.process.clock.monotonic_ns(now_ns),
+                at_ns=node.clock.monotonic_ns(now_ns),
                 timeout_ns=timeout_ms * MS,
             )
 
@@ -205,7 +214,7 @@ class Chronicle:
         self.days_of(agent).heard = None
 
     def stepped(
-        self, node: AgentView, before: ParticipantState, after: ParticipantState, now_ns: int
+        self, node: AgentSeen, before: ParticipantState, after: ParticipantState, now_ns: int
     ) -> None:
         """An agent's machine took an event."""
         if before.record is not after.record:
@@ -224,7 +233,7 @@ class Chronicle:
             days.doubts.append((prepared.epoch, now_ns, None))
 
     def hears(
-        self, node: AgentView, before: ParticipantState, after: ParticipantState, now_ns: int
+        self, node: AgentSeen, before: ParticipantState, after: ParticipantState, now_ns: int
     ) -> None:
         """An agent has taken in a leader's message."""
         committed, known = after.record.committed, before.record.committed
@@ -237,7 +246,7 @@ class Chronicle:
         clock = before.clock
         bound_ns, held = None, False
         if clock is not None and clock.term == head.term:
-            mono = node.process.clock.monotonic_ns(now_ns)
+            mono = node.clock.monotonic_ns(now_ns)
             bound_ns = clock.estimate.bound_ns(mono)
             offset = clock.estimate.offset(mono)
             true = self._leader_clock(head, now_ns) - mono
@@ -261,7 +270,7 @@ class Chronicle:
         passed = now_ns - planned_ns
         return activation.time_ns - activation.g_ns + passed + passed * ppm // MILLION
 
-    def orders(self, node: AgentView, effect: ProxyEffect, now_ns: int) -> None:
+    def orders(self, node: AgentSeen, effect: ProxyEffect, now_ns: int) -> None:
         """An agent asks something of its proxy."""
         days = self.days_of(node.agent)
         heard = days.heard
@@ -298,25 +307,25 @@ class Chronicle:
             bound_held=heard.bound_held,
         )
 
-    def _closes(self, node: AgentView, source: Source, now_ns: int) -> None:
+    def _closes(self, node: AgentSeen, source: Source, now_ns: int) -> None:
         """An agent has its proxy close what is left at a source."""
-        record = node.disk.record
-        digests = [node.proxy.serving.digest, record.committed_digest]
+        record = node.record
+        digests = [node.serving.digest, record.committed_digest]
         digests += [record.prepared.digest] if record.prepared else []
         self.partings.append(self._parting("closed", node, source, digests, now_ns))
 
     def _parting(
-        self, what: str, node: AgentView, source: Source, digests: list[Digest], now_ns: int
+        self, what: str, node: AgentSeen, source: Source, digests: list[Digest], now_ns: int
     ) -> Parting:
         departure = self.days_of(node.agent).left.get(source)
         tables = [self.tables[digest] for digest in digests if digest in self.tables]
         over = departure is not None and (
-            node.process.clock.monotonic_ns(now_ns) - departure.at_ns >= departure.timeout_ns
+            node.clock.monotonic_ns(now_ns) - departure.at_ns >= departure.timeout_ns
         )
         return Parting(
             what=what,
             agent=node.agent,
-            epoch=departure.epoch if departure else node.proxy.serving.epoch,
+            epoch=departure.epoch if departure else node.serving.epoch,
             service=source[0],
             colour=source[1],
             is_wanted=any(sends_to(table, source) for table in tables),
@@ -326,7 +335,7 @@ class Chronicle:
 
     # ---------------------------------------------------------------- the store
 
-    def asks(self, node: ReplicaView, effect: Transact, now_ns: int) -> None:
+    def asks(self, node: ReplicaSeen, effect: Transact, now_ns: int) -> None:
         """A leader asks the store for something."""
         operation = effect.operation
         if operation.name != DECIDE:
@@ -334,7 +343,7 @@ class Chronicle:
         for write in effect.transaction.writes:
             if isinstance(write, Put) and write.key.startswith(keys.DECISIONS):
                 head = value_of(write.value, Decision).head
-                self._planned.setdefault(head.signature, (now_ns, node.process.clock.ppm))
+                self._planned.setdefault(head.signature, (now_ns, node.clock.ppm))
                 shown = self._shown.get(node.replica)
                 if shown is not None:
                     self._asked_though_shown[head.signature] = shown
@@ -343,7 +352,7 @@ class Chronicle:
         """A reign begins, and it has been shown nothing: a store that went back gives terms out again."""
         self._shown.pop(replica, None)
 
-    def shows(self, node: ReplicaView, report: Report, items: Mapping[str, KeyValue]) -> None:
+    def shows(self, node: ReplicaSeen, report: Report, items: Mapping[str, KeyValue]) -> None:
         """A leader is about to hear a report; it may prove that the store went back."""
         shown, stored = report.committed, items.get(keys.HEAD)
         if shown is None or stored is None or not node.leads:
@@ -355,15 +364,8 @@ class Chronicle:
             term = node.state.term
             self.proofs.append(Proof(term=term, shown=shown.committed, stored=head.committed))
 
-    def wrote(
-        self,
-        committed: Committed,
-        items: Mapping[str, KeyValue],
-        fleet: Fleet,
-        nodes: Mapping[AgentId, AgentView],
-        now_ns: int,
-    ) -> None:
-        """The store has carried a transaction out."""
+    def wrote(self, committed: Committed, items: Mapping[str, KeyValue], now_ns: int) -> None:
+        """The store has carried a transaction out; the witness has seen it."""
         for write in committed.writes:
             if not isinstance(write, Put):
                 continue
@@ -377,12 +379,12 @@ class Chronicle:
                 self._ended(value_of(write.value, Outcome), now_ns)
             elif write.key.startswith(keys.RELEASED):
                 epoch = Epoch(int(write.key.removeprefix(keys.RELEASED)))
-                self._released(epoch, items, fleet, nodes, now_ns)
+                self._released(epoch, items, now_ns)
             elif write.key.startswith(keys.TABLES):
                 table = unpack_table(write.value)
                 self.tables.setdefault(table.digest, table.table)
             elif write.key == keys.STANDING:
-                self._let_in(fleet, nodes, now_ns)
+                self._let_in(now_ns)
 
     def _decided(self, decision: Decision, now_ns: int) -> None:
         place = self._asked_though_shown.get(decision.head.signature)
@@ -392,34 +394,29 @@ class Chronicle:
         switch = self.switches.get(decision.epoch)
         if switch is not None:
             switch.decided_ns, switch.decision = now_ns, decision
+            switch.required = self._witness.required(decision)
 
     def _ended(self, outcome: Outcome, now_ns: int) -> None:
         switch = self.switches.get(outcome.epoch)
         if switch is not None:
             switch.ended_ns, switch.outcome = now_ns, outcome
 
-    def _released(
-        self,
-        epoch: Epoch,
-        items: Mapping[str, KeyValue],
-        fleet: Fleet,
-        nodes: Mapping[AgentId, AgentView],
-        now_ns: int,
-    ) -> None:
+    def _released(self, epoch: Epoch, items: Mapping[str, KeyValue], now_ns: int) -> None:
         """What every enrolled agent has to do with the sources that may be scaled down from now on."""
         intent = value_of(items[keys.intent(epoch)].value, Intent)
         head = value_of(items[keys.HEAD].value, Head)
-        for agent in sorted(fleet.agents):
-            node = nodes.get(agent)
+        for agent in sorted(self._witness.fleet.agents):
+            node = self._witness.agents.get(agent)
             if node is None or keys.waiver(epoch, agent) in items:
                 continue
-            digests = [node.proxy.serving.digest, head.digest]
+            digests = [node.serving.digest, head.digest]
             for source in intent.sources:
                 named = (source.service, source.colour)
                 self.partings.append(self._parting("released", node, named, digests, now_ns))
 
-    def _let_in(self, fleet: Fleet, nodes: Mapping[AgentId, AgentView], now_ns: int) -> None:
-        for agent in nodes:
+    def _let_in(self, now_ns: int) -> None:
+        fleet = self._witness.fleet
+        for agent in self._witness.agents:
             days = self.days_of(agent)
             out = agent not in fleet.agents or fleet.status(agent) is Status.EXCLUDED
             if days.kept_out and not out:

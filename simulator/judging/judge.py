@@ -59,7 +59,7 @@ class Judge:
         self._trace = trace
         self.marks = Marks()
         self.witness = Witness(self._found)
-        self.chronicle = Chronicle(self._in_flight)
+        self.chronicle = Chronicle(self.witness, self._in_flight)
         self.replays = Replays(self.chronicle)
         self.violations: dict[str, list[str]] = {}
         self.forgetful: set[AgentId] = set()
@@ -72,7 +72,6 @@ class Judge:
         self.founded_ns = 0
         """When the incarnation began that is judged."""
         self._backups: dict[Epoch, Backup] = {}
-        self._nodes: dict[AgentId, AgentView] = {}
         users.on_sample = self._sampled
 
     def begin(self, nodes: Mapping[AgentId, AgentView]) -> None:
@@ -81,13 +80,9 @@ class Judge:
         self.witness.begin(items)
         self.chronicle.begin(items)
         for agent, node in nodes.items():
-            self._nodes[agent] = node
             self.witness.watch(node)
-            serving = node.proxy.serving
-            self.witness.ghosts[agent].journalled(node.disk.record)
-            self.witness.ghosts[agent].served.append(serving)
-            self.chronicle.found_serving(agent, serving)
-            self.story.serves(agent, serving, self.chronicle.tables[serving.digest], 0)
+            self.chronicle.found(node)
+            self.story.serves(agent, node.serving, self.chronicle.tables[node.serving.digest], 0)
 
     def _found(self, violation: Violation) -> None:
         self.breaks(violation.number, violation.text)
@@ -123,7 +118,7 @@ class Judge:
         now_ns = self._agenda.now_ns
         if isinstance(event, Booted):
             # A record whose sync nobody lived to see may be there all the same.
-            self.witness.ghosts[node.agent].journalled(node.disk.record)
+            self.witness.ghosts[node.agent].journalled(node.record)
             self.chronicle.booted(node.agent)
         elif isinstance(event, FromLeader) and before.record is not after.record:
             self.chronicle.hears(node, before, after, now_ns)
@@ -132,34 +127,28 @@ class Judge:
 
     def voted(self, node: AgentView, message: Up) -> None:
         """An agent sends a vote or report."""
-        ghost = self.witness.ghosts[node.agent]
         if isinstance(message, Vote):
             said = f"no ({message.no})" if message.no else "yes"
             votes = self.chronicle.votes_on(message.epoch)
             votes.setdefault(node.agent, (said, self._agenda.now_ns))
-            if ghost.votes(message, node.disk.record):
-                self.witness.judge_one(node.agent)
+            self.witness.votes(node.agent, message, node.record)
 
-    def journalled(self, node: AgentView, record: AgentRecord) -> None:
-        """A record is on an agent's disk."""
+    def journalled(self, node: AgentView, record: AgentRecord, line: bytes) -> None:
+        """A record is on an agent's disk, in these bytes."""
         self.witness.ghosts[node.agent].journalled(record)
         self.chronicle.journalled(node.agent, record, self._agenda.now_ns)
-        self._trace.record(node.process.name, "journals", node.disk.line)
+        self._trace.record(node.process.name, "journals", line)
 
     def flipped(self, agent: AgentId, active: Active) -> None:
         """An agent's proxy serves another table."""
-        node, now_ns = self._nodes[agent], self._agenda.now_ns
         if agent in self.forgetful and active == self.witness.ghosts[agent].served[-1]:
             return  # its agent has brought back what it forgot
-        before = self.witness.ghosts[agent].served[-1]
-        if active.rank <= before.rank:  # of whichever incarnation
-            self.breaks("S5", f"{agent} went from epoch {before.epoch} to {active.epoch}")
-        self.witness.ghosts[agent].flips(active)
-        self.chronicle.serves(node, active, now_ns)
+        now_ns = self._agenda.now_ns
+        self.witness.flips(agent, active)
+        self.chronicle.serves(self.witness.agents[agent], active, now_ns)
         table = self.chronicle.tables.get(active.digest)
         if table is not None:
             self.story.serves(agent, active, table, now_ns)
-        self.witness.judge_one(agent)
 
     def asked_of_proxy(self, node: AgentView, effect: ProxyEffect) -> None:
         """An agent asks something of its proxy."""
@@ -201,7 +190,7 @@ class Judge:
             self._begin_anew(items)
             return
         self.witness.wrote(committed, items)
-        self.chronicle.wrote(committed, items, self.witness.fleet, self._nodes, self._agenda.now_ns)
+        self.chronicle.wrote(committed, items, self._agenda.now_ns)
         self.marks.committed(committed)
         values = [write.value for write in committed.writes if isinstance(write, Put)]
         self._trace.record(NodeName("etcd"), f"revision {committed.revision}", b"".join(values))
@@ -224,16 +213,12 @@ class Judge:
                 self._backups[epoch] = self.cluster.snapshot()
             self.accepted(epoch)
         elif key.startswith(keys.DECISIONS):
-            epoch = Epoch(int(key.removeprefix(keys.DECISIONS)))
-            switch = self.chronicle.switches.get(epoch)
-            if switch is not None and switch.decision is not None:
-                switch.required = self.witness.required(switch.decision)
-            self.decided(epoch)
+            self.decided(Epoch(int(key.removeprefix(keys.DECISIONS))))
 
     @property
     def highest(self) -> tuple[int, Epoch]:
         """The highest incarnation that any edge is in, and the highest epoch that was ever named."""
-        found = [node.disk.record.incarnation for node in self._nodes.values()]
+        found = [node.record.incarnation for node in self.witness.agents.values()]
         number = max((incarnation.number for incarnation in found if incarnation), default=0)
         return number, max(self.newest, self.witness.highest)
 

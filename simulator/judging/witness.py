@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from simulator.etcd.ledger import Committed
 from simulator.judging.ghosts import Ghost
 from simulator.judging.stored import value_of
-from simulator.world import AgentView
+from simulator.world import AgentSeen
 from turnout.protocol import keys
 from turnout.protocol.coordinator_state import Fleet
 from turnout.protocol.identifiers import NO_EPOCH, AgentId, Digest, Epoch, Term
@@ -26,7 +26,7 @@ from turnout.protocol.invariants import (
     judge,
 )
 from turnout.protocol.messages import Message, Prepare, Sync, Vote
-from turnout.protocol.records import Active, Decision, Head, Intent, Status, Verdict
+from turnout.protocol.records import Active, AgentRecord, Decision, Head, Intent, Status, Verdict
 from turnout.protocol.takeover import fleet_of
 from turnout.protocol.transactions import KeyValue, Put, Snapshot
 
@@ -45,27 +45,31 @@ class Witness:
     def __init__(self, found: Callable[[Violation], None]) -> None:
         """``found`` is told each violation, once for each time that it is seen."""
         self._found = found
+        self.agents: dict[AgentId, AgentSeen] = {}
         self.ghosts: dict[AgentId, Ghost] = {}
         self.fleet = Fleet()
         self.rulings: list[Ruling] = []
         self.judged = EVERYTHING
         self.robbed: set[AgentId] = set()
         """Agents whose disk lost what was synced to it: their yes was durable, wherever it is now."""
-        self._agents: dict[AgentId, AgentView] = {}
+        self.founded: Active | None = None
+        """The commit that the incarnation which is judged began with."""
         self._required: dict[Epoch, tuple[tuple[AgentId, str], ...]] = {}
         self._named: dict[tuple[Epoch, Digest], None] = {}
         self._told: dict[tuple[Epoch, Verdict], None] = {}
         self._heads: set[str] = set()
         self._heard: Message | None = None
         self._foreign: list[str] = []
-        self._founded: Active | None = None
         self._number = 1
         self._first_ruling = 0
 
-    def watch(self, node: AgentView) -> None:
-        """Remember this agent too."""
-        self._agents[node.agent] = node
-        self.ghosts[node.agent] = Ghost(node.agent)
+    def watch(self, node: AgentSeen) -> None:
+        """Remember this agent too, which has kept and serves what it is found with."""
+        self.agents[node.agent] = node
+        ghost = self.ghosts[node.agent] = Ghost(node.agent)
+        ghost.journalled(node.record)
+        if node.serving.epoch:
+            ghost.served.append(node.serving)
 
     def begin(self, items: Mapping[str, KeyValue]) -> None:
         """What the store holds when the run begins."""
@@ -75,7 +79,7 @@ class Witness:
             head = value_of(stored.value, Head)
             if head.committed:
                 number = head.incarnation.number
-                self._founded = Active(incarnation=number, epoch=head.committed, digest=head.digest)
+                self.founded = Active(incarnation=number, epoch=head.committed, digest=head.digest)
                 self._told[head.committed, Verdict.COMMIT] = None
 
     def begin_anew(self, head: Head, items: Mapping[str, KeyValue]) -> None:
@@ -84,7 +88,7 @@ class Witness:
         Its epochs are above all that anybody ever named, so what is remembered by epoch stays.
         """
         self._number = head.incarnation.number
-        self._founded = Active(incarnation=self._number, epoch=head.committed, digest=head.digest)
+        self.founded = Active(incarnation=self._number, epoch=head.committed, digest=head.digest)
         self._first_ruling = len(self.rulings)
         self.judged = EVERYTHING
         self._named.clear()
@@ -130,12 +134,26 @@ class Witness:
                 self.judge()
 
     def _is_founding(self, epoch: Epoch) -> bool:
-        return self._founded is not None and epoch <= self._founded.epoch
+        return self.founded is not None and epoch <= self.founded.epoch
 
     def _name(self, epoch: Epoch, digest: Digest) -> None:
         if (epoch, digest) not in self._named:
             self._named[epoch, digest] = None
             self.judge()
+
+    def votes(self, agent: AgentId, vote: Vote, record: AgentRecord) -> None:
+        """A vote leaves while ``record`` is on its agent's disk."""
+        if self.ghosts[agent].votes(vote, record):
+            self.judge_one(agent)
+
+    def flips(self, agent: AgentId, active: Active) -> None:
+        """An agent's proxy serves another table: it rises, of whichever incarnation it is."""
+        ghost = self.ghosts[agent]
+        if ghost.served and active.rank <= ghost.served[-1].rank:
+            text = f"{agent} went from epoch {ghost.served[-1].epoch} to {active.epoch}"
+            self._found(Violation("S5", text))
+        ghost.flips(active)
+        self.judge_one(agent)
 
     def wrote(self, committed: Committed, items: Mapping[str, KeyValue]) -> None:
         """The store has carried a transaction out; ``items`` are as it stands now."""
@@ -169,7 +187,7 @@ class Witness:
     def _holders(self, decision: Decision) -> tuple[AgentId, ...]:
         """The agents whose disk holds the yes that this decision would rest on, or was robbed."""
         named = (decision.epoch, decision.digest)
-        prepared = {agent: node.disk.record.prepared for agent, node in self._agents.items()}
+        prepared = {agent: node.record.prepared for agent, node in self.agents.items()}
         return tuple(
             agent
             for agent, held in sorted(prepared.items())
@@ -206,7 +224,7 @@ class Witness:
                 since = min(since, table.epoch)
         return Epoch(max(0, since))
 
-    def _rulings(self) -> list[Ruling]:
+    def rulings_of_now(self) -> list[Ruling]:
         """Those of the incarnation that is judged."""
         return self.rulings[self._first_ruling :] if self._first_ruling else self.rulings
 
@@ -217,8 +235,8 @@ class Witness:
 
     def _picture(self, since: Epoch, agents: Iterable[AgentId]) -> Picture:
         return Picture(
-            founded=self._founded,
-            rulings=tuple(r for r in self._rulings() if r.decision.epoch >= since),
+            founded=self.founded,
+            rulings=tuple(r for r in self.rulings_of_now() if r.decision.epoch >= since),
             agents=tuple(self._agent_picture(agent, since) for agent in agents),
             named=tuple(sorted(name for name in self._named if name[0] >= since)),
             told=tuple(

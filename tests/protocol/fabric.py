@@ -3,8 +3,8 @@
 Mutable, so that a test reads as a story: two coordinators, three agents, a store, a wire. All that
 happens has a moment on one true clock; every node has clocks of its own. What the weather may do:
 lose, repeat, reorder and delay messages; lose the store's replies, or let its writes take effect
-after everybody has given them up; and a node may die between any two effects of a step. After each
-step the whole is judged, with ghosts (``turnout.protocol.invariants``).
+after everybody has given them up; and a node may die between any two effects of a step. It is judged
+as a simulation is (``simulator/judging``).
 """
 
 from __future__ import annotations
@@ -17,22 +17,27 @@ from typing import NoReturn
 
 from attrs import evolve
 
+from simulator.etcd.ledger import Committed
 from simulator.explore.nodes import TIMING, AgentNode
 from simulator.explore.store import FakeStore
-from tests.protocol.fabric_chronicle import Chronicle
+from simulator.judging.chronicle import Chronicle
+from simulator.judging.witness import Witness
+from simulator.world import ProxyEffect
 from tests.protocol.fabric_intruder import Intruder
 from tests.protocol.fabric_nodes import Clock, Edge, Link, Replica, Trace, WatchfulHost
 from tests.protocol.fabric_operators import Operators, Wish
 from tests.protocol.fabric_proxies import Proxies
 from tests.protocol.fabric_weather import CALM
-from tests.protocol.fabric_witness import Witness
 from turnout.protocol import keys
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.coordinator_state import CoordinatorState
 from turnout.protocol.effects import (
+    AgentEffect,
     CoordinatorEffect,
+    Persist,
     Read,
     Reply,
+    Send,
     StepDown,
     Tell,
     Transact,
@@ -53,13 +58,12 @@ from turnout.protocol.events import (
     Wake,
 )
 from turnout.protocol.identifiers import AgentId, Region, ReplicaId, Term
+from turnout.protocol.invariants import Violation
 from turnout.protocol.limits import Timing
-from turnout.protocol.messages import Down, Receipt, Report, Up
-from turnout.protocol.records import Request
-from turnout.protocol.transactions import Lost, Unknown, Won
-
-WHOLE = 1_000_000_000
-"""More effects than any step has."""
+from turnout.protocol.messages import Down, Receipt, Report, Up, Vote
+from turnout.protocol.participant_state import ParticipantState
+from turnout.protocol.records import AgentRecord, Request
+from turnout.protocol.transactions import Unknown, Won
 
 
 class Fabric:
@@ -85,13 +89,14 @@ class Fabric:
             for i, name in enumerate(ReplicaId(f"r{i}") for i in range(replicas))
         }
         self.edges: dict[AgentId, Edge] = {}
-        self.witness = Witness()
+        self.witness = Witness(self._fail)
+        self.witness.begin(store.items)
         self.holder: ReplicaId | None = None
         self.lapsed = False
-        self.chronicle = Chronicle()
-        self.chronicle.begin(store)
         self.operators = Operators(self)
         self.proxies = Proxies(self)
+        self.chronicle = Chronicle(self.witness, self.proxies.in_flight)
+        self.chronicle.begin(store.items)
         self.intruder = Intruder(self)
         self.held: Callable[[AgentId, Up | Down], bool] | None = None
         self.box: list[Callable[[], None]] = []
@@ -147,16 +152,18 @@ class Fabric:
         host = WatchfulHost(node.agent, node.region, self.timing)
         clock = Clock(offset_ns=(len(self.edges) + 20) * 1000 * SECOND)
         edge = self.edges[node.agent] = Edge(host=host, node=node, clock=clock)
+        self.witness.watch(edge)
+        self.chronicle.found(edge)
         return edge
 
     def boot(self, edge: Edge, *, proxy_too: bool = False) -> None:
         """Kill the agent, if it lives, and start it from its disk; then it looks for a leader."""
-        self._hang_up(edge, "died")
-        before = edge.node
-        edge.alive, edge.life = True, edge.life + 1
+        self.kill(edge)
+        before, edge.alive = edge.node, True
         edge.node, _ = edge.host.restart(
             before, proxy_too=proxy_too, link=False, now=edge.clock.now(self.now_ns)
         )
+        self.chronicle.booted(edge.agent)
         self._stepped(edge, before, ())
         self._dial_later(edge, 10 * MS)
 
@@ -164,43 +171,46 @@ class Fabric:
         """The agent dies; its proxy goes on."""
         self._hang_up(edge, "died")
         edge.alive, edge.life = False, edge.life + 1
-        edge.node = evolve(edge.node, operations=())
+        edge.node = evolve(edge.node, state=ParticipantState(), operations=())
 
     def tell_agent(self, edge: Edge, event: AgentEvent) -> None:
         """One step of an agent, cut short where it is to die before its last effects."""
         if not edge.alive:
             return
         now, before, doomed = edge.clock.now(self.now_ns), edge.node, edge.dies_after
-        count = WHOLE if doomed is None else edge.host.count_effects(before, event, now)
+        count = 0 if doomed is None else edge.host.count_effects(before, event, now)
         if doomed is not None and count > doomed:
             edge.dies_after = None
             edge.node, sent = edge.host.step(before, event, now, effects=doomed)
             self._stepped(edge, before, sent)
-            self.say(f"{edge.node.agent} dies after {doomed} of {count} effects")
+            self.say(f"{edge.agent} dies after {doomed} of {count} effects")
             self.kill(edge)
             return
         edge.node, sent = edge.host.step(before, event, now)
         if isinstance(event, FromLeader):
-            self.chronicle.hears(edge, before.state, self.now_ns)
+            self.chronicle.hears(edge, before.state, edge.node.state, self.now_ns)
         self._stepped(edge, before, sent)
 
     def _stepped(self, edge: Edge, before: AgentNode, sent: tuple[Up, ...]) -> None:
         if self.trace is not None:
             self.trace.journal(edge, before)
-        self.chronicle.see(edge, self.now_ns)
-        known = {id(operation) for operation in before.operations}
-        for operation in edge.node.operations:
-            if id(operation) not in known:
-                self.proxies.work(edge, operation)
-        for source, closes in edge.host.take_drains():
-            if closes:
-                self.chronicle.closes(edge, source, self.now_ns)
-            else:
-                self.proxies.count(edge, *source)
+        self.chronicle.stepped(edge, before.state, edge.node.state, self.now_ns)
+        for effect, record in edge.host.take_done():
+            self._did(edge, effect, record)
         for message in sent:
             self._send_up(edge, message)
         self._arm(edge, lambda: self.tell_agent(edge, Wake()))
-        self._judge()
+
+    def _did(self, edge: Edge, effect: AgentEffect, record: AgentRecord) -> None:
+        """An agent's host has carried out an effect, over this record."""
+        if isinstance(effect, Persist):
+            self.witness.ghosts[edge.agent].journalled(effect.record)
+            self.chronicle.journalled(edge.agent, effect.record, self.now_ns)
+        elif isinstance(effect, Send) and isinstance(effect.message, Vote):
+            self.witness.votes(edge.agent, effect.message, record)
+        elif isinstance(effect, ProxyEffect):
+            self.chronicle.orders(edge, effect, self.now_ns)
+            self.proxies.begin(edge, effect)
 
     def _arm(self, node: Edge | Replica, wake: Callable[[], None]) -> None:
         """Wake a node when its machine wants it, by the node's own clock."""
@@ -216,7 +226,7 @@ class Fabric:
             if node.life != life or not node.alive:
                 return
             deadline = node.deadline
-            if deadline is not None and deadline <= node.clock.monotonic(self.now_ns):
+            if deadline is not None and deadline <= node.clock.monotonic_ns(self.now_ns):
                 wake()
             else:
                 self._arm(node, wake)
@@ -249,7 +259,7 @@ class Fabric:
             self._dial_later(edge, 500 * MS)
             return
         replica = self.random.choice(leading)
-        link = Link(number=next(self._links), agent=edge.node.agent, replica=replica.name)
+        link = Link(number=next(self._links), agent=edge.agent, replica=replica.replica)
         edge.link, edge.opening, edge.heard_ns = link, True, self.now_ns
         self._listen_for_silence(edge, link)
         self.tell_agent(edge, LinkUp())
@@ -288,11 +298,11 @@ class Fabric:
             return
         opened = edge.opening and isinstance(message, Report)
         edge.opening = edge.opening and not opened
-        self.witness.hear(message)
+        self.witness.hears(message)
         if self.trace is not None:
-            self.trace.up(edge.node.agent, message)
+            self.trace.up(edge.agent, message)
         self._carry(
-            edge.node.agent,
+            edge.agent,
             message,
             lambda: self._arrive_up(link, message, opened=opened),
             surely=opened,
@@ -310,14 +320,14 @@ class Fabric:
                 return
             replica.links[link.agent] = link
         if isinstance(message, Report):
-            self.chronicle.shows(replica, message, self.store)
+            self.chronicle.shows(replica, message, self.store.items)
         self.intruder.overhear(replica, message)
         self.tell_replica(replica, FromAgent(message=message, opened=opened))
         if isinstance(message, Report) and replica.leads:
             now = replica.clock.now(self.now_ns)
             receipt = Receipt(
                 term=replica.state.term,
-                replica=replica.name,
+                replica=replica.replica,
                 echo_ns=message.sent_ns,
                 clock_ns=now.clock_ns,
                 wall_ns=now.wall_ns,
@@ -333,7 +343,7 @@ class Fabric:
         link = replica.links.get(agent)
         if link is None:
             return
-        self.witness.hear(message)
+        self.witness.hears(message)
         if self.trace is not None:
             self.trace.down(agent, message)
         self._carry(agent, message, lambda: self._arrive_down(link, message))
@@ -382,14 +392,13 @@ class Fabric:
         for number, effect in enumerate(effects):
             if number == doomed:
                 replica.dies_after = None
-                self.say(f"{replica.name} dies after {doomed} of {len(effects)} effects")
+                self.say(f"{replica.replica} dies after {doomed} of {len(effects)} effects")
                 self.crash(replica)
                 return
             self._carry_out(replica, effect)
         if before.fleet.agents is not replica.state.fleet.agents and replica.leads:
             self._part_with_removed(replica)
         self._arm(replica, lambda: self.tell_replica(replica, Wake()))
-        self._judge()
 
     def _part_with_removed(self, replica: Replica) -> None:
         """An agent that is removed loses its stream: under its name another may be enrolled."""
@@ -421,7 +430,7 @@ class Fabric:
         replica.alive, replica.life = False, replica.life + 1
         replica.state = CoordinatorState()
         replica.armed = None
-        self.lapsed = self.lapsed or self.holder == replica.name
+        self.lapsed = self.lapsed or self.holder == replica.replica
         self._close_streams(replica)
         self.operators.send_away(replica)
         self._lease_may_end()
@@ -439,7 +448,7 @@ class Fabric:
         self._close_streams(replica)
         self.operators.send_away(replica)
         replica.resting_until_ns = self.now_ns + self.timing.lease_ttl_ns
-        if self.holder == replica.name:
+        if self.holder == replica.replica:
             self.holder = None
             self.after(50 * MS, self.elect)
 
@@ -478,12 +487,13 @@ class Fabric:
             self.after(500 * MS, self.elect)
             return
         winner = self.replicas[name] if name else self.random.choice(fresh)
-        loser = self.replicas[self.holder] if self.holder not in (None, winner.name) else None
-        self.store, term = self.store.elect(winner.name)
-        self.holder, self.lapsed = winner.name, False
-        self.say(f"{winner.name} wins the leader key: term {term}")
+        loser = self.replicas[self.holder] if self.holder not in (None, winner.replica) else None
+        self.store, term = self.store.elect(winner.replica)
+        self.holder, self.lapsed = winner.replica, False
+        self.say(f"{winner.replica} wins the leader key: term {term}")
         if loser is not None:
             self._depose_later(loser, loser.state.term)
+        self.chronicle.takes_over(winner.replica)
         self.tell_replica(winner, Elected(term=term))
 
     def _is_held(self) -> bool:
@@ -507,9 +517,9 @@ class Fabric:
 
         def land(*, heard: bool) -> None:
             if self.store_life == store_life:
-                result = self._take_effect(replica, effect)
+                done = self._take_effect(replica, effect)
                 if heard:
-                    self._answer(replica, life, effect, result)
+                    self._reply(replica, life, done)
 
         if replica.store_cut:
             fate = "unsent"
@@ -526,30 +536,27 @@ class Fabric:
         elif fate == "kept":
             self.late_writes.append(lambda: self._take_effect(replica, effect))
         if fate:
-            self.say(f"store: {replica.name}'s {effect.transaction.name} gets no reply")
-            unknown = Unknown(reason="late")
-            self.after(SECOND // 2, lambda: self._answer(replica, life, effect, unknown))
+            self.say(f"store: {replica.replica}'s {effect.transaction.name} gets no reply")
+            late = Transacted(operation=effect.operation, result=Unknown(reason="late"))
+            self.after(SECOND // 2, lambda: self._reply(replica, life, late))
 
-    def _take_effect(self, replica: Replica, effect: Transact) -> Won | Lost:
-        disks = None
-        nodes = {agent: edge.node for agent, edge in self.edges.items()}
-        # A yes that was lost with its disk while the commit was on its way was durable.
-        replaced = any(node.disk.replaced for node in nodes.values())
-        if effect.transaction.name.startswith("decide") and not replaced:
-            disks = {agent: node.disk.record for agent, node in nodes.items()}
-        self.store, result = self.store.apply(effect.transaction, effect.operation.term, disks)
+    def _take_effect(self, replica: Replica, effect: Transact) -> Transacted:
+        before, term = self.store, effect.operation.term
+        self.store, result = before.apply(effect.transaction, term)
         if self.trace is not None:
-            self.trace.store(replica.name, effect, result)
+            self.trace.store(replica.replica, effect, result)
         if isinstance(result, Won):
-            fleet = self.witness.fleet(self.store)
-            self.chronicle.wrote(effect.transaction, self.store, fleet, self.edges, self.now_ns)
-        self._judge()
-        return result
-
-    def _answer(
-        self, replica: Replica, life: int, effect: Transact, result: Won | Lost | Unknown
-    ) -> None:
-        self._reply(replica, life, Transacted(operation=effect.operation, result=result))
+            committed = Committed(
+                revision=result.revision,
+                transaction=effect.transaction,
+                sender=term,
+                won=True,
+                writes=effect.transaction.writes,
+                items_before=before.items,
+            )
+            self.witness.wrote(committed, self.store.items)
+            self.chronicle.wrote(committed, self.store.items, self.now_ns)
+        return Transacted(operation=effect.operation, result=result)
 
     def _reply(self, replica: Replica, life: int, event: CoordinatorEvent) -> None:
         """A reply of the store's, unless the process that asked is gone."""
@@ -584,13 +591,8 @@ class Fabric:
 
     # --- judging -----------------------------------------------------------------------------
 
-    def _judge(self) -> None:
-        found = self.witness.judge(self.store, self.edges)
-        if found:
-            self._fail(f"{found[0].number}: {found[0].text}")
-
-    def _fail(self, text: str) -> NoReturn:
-        raise AssertionError(f"at {self.now_ns / SECOND:.3f} s: {text}")
+    def _fail(self, found: Violation) -> NoReturn:
+        raise AssertionError(f"at {self.now_ns / SECOND:.3f} s: {found.number}: {found.text}")
 
     def say(self, text: str) -> None:
         """Have it written down."""

@@ -32,15 +32,9 @@ def restore(fabric: Fabric, backup: FakeStore) -> None:
     fabric.store_life += 1
     for replica in fabric.replicas.values():
         fabric.crash(replica)
-    past = fabric.store
-    fabric.store = evolve(
-        backup,
-        items=backup.items.drop(keys.LEADER),
-        rulings=past.rulings,
-        foreign=past.foreign,
-    )
+    fabric.store = evolve(backup, items=backup.items.drop(keys.LEADER))
     fabric.holder = None
-    fabric.witness.doubt()
+    fabric.witness.doubt(fabric.store.items)
     _start(fabric)
 
 
@@ -68,7 +62,7 @@ def rebase(fabric: Fabric) -> None:
     )
     stale = tuple(
         StandingEntry(agent=agent, status=Status.STALE, reason="rebased")
-        for agent in sorted(fabric.witness.fleet(fabric.store).agents)
+        for agent in sorted(fabric.witness.fleet.agents)
     )
     writes: tuple[Write, ...] = (
         Put(keys.INCARNATION, canonical_bytes(signed(record, DOMAIN))),
@@ -77,10 +71,8 @@ def rebase(fabric: Fabric) -> None:
         *(Delete(key) for key in items if key.startswith(keys.FOLLOWING)),
     )
     transaction = Transaction(name="rebase", guards=(), writes=writes)
-    foreign = fabric.store.foreign
-    rebased, _ = fabric.store.apply(transaction, fabric.term)
-    fabric.store = evolve(rebased, foreign=foreign)  # by an operator, while nobody leads
-    fabric.witness.begin_anew(number, first)
+    fabric.store, _ = fabric.store.apply(transaction, fabric.term)
+    fabric.witness.begin_anew(head, fabric.store.items)
     fabric.chronicle.begin_anew(first, fabric.now_ns)
     _start(fabric)
 
@@ -93,7 +85,8 @@ def _start(fabric: Fabric) -> None:
 
 def _above_all(fabric: Fabric) -> Epoch:
     """The first epoch that no agent can have heard of: the operator asks them all."""
-    ruled = [ruling.decision.epoch for ruling in fabric.store.rulings]
-    served = [a.epoch for e in fabric.edges.values() for a in e.node.ghosts.served]
-    prepared = [y.epoch for e in fabric.edges.values() for y in e.node.ghosts.yes]
+    ghosts = fabric.witness.ghosts.values()
+    ruled = [ruling.decision.epoch for ruling in fabric.witness.rulings]
+    served = [active.epoch for ghost in ghosts for active in ghost.served]
+    prepared = [yes.epoch for ghost in ghosts for yes in ghost.yes]
     return Epoch(max(*ruled, *served, *prepared, 0) + 1)

@@ -63,7 +63,7 @@ def empty(seed: int = 0) -> Fabric:
     fabric.elect(ReplicaId("r0"))
     for agent in AGENTS:
         enrol(fabric, agent)
-    assert fabric.run_until(lambda: len(fabric.witness.fleet(fabric.store).good) == 3, 30 * SECOND)
+    assert fabric.run_until(lambda: len(fabric.witness.fleet.good) == 3, 30 * SECOND)
     return fabric
 
 

@@ -12,12 +12,13 @@ from typing import Protocol
 from attrs import evolve
 
 from simulator.explore.store import FakeStore
+from simulator.judging.chronicle import Chronicle
 from simulator.signers import CheapSigner
-from tests.protocol.fabric_chronicle import Chronicle
 from tests.protocol.fabric_nodes import Edge, Replica
 from turnout.protocol.clock import ClockNs
 from turnout.protocol.events import AgentEvent, CoordinatorEvent, FromAgent, FromLeader
 from turnout.protocol.identifiers import AgentId, Digest, Epoch, Term
+from turnout.protocol.invariants import Intrusion
 from turnout.protocol.messages import (
     Down,
     Message,
@@ -116,12 +117,13 @@ class Intruder:
             assert isinstance(message, Up)
             self._cluster.tell_replica(node, FromAgent(message=message))
         node.dies_after = doomed
-        self._cluster.chronicle.intrudes(what, before, self._durable(node))
+        intrusion = Intrusion(what=what, before=before, after=self._durable(node))
+        self._cluster.chronicle.intrusions.append(intrusion)
 
     def _durable(self, node: Edge | Replica) -> object:
         """What a message could change for good: on disk, in the proxy, or by a write on its way."""
         if isinstance(node, Edge):
-            return node.node.disk, node.node.serving, node.node.staged, node.node.operations
+            return node.node.disk, node.serving, node.node.staged, node.node.operations
         state = node.state
         return (
             self._cluster.store.items,
@@ -136,12 +138,17 @@ class Intruder:
 
 
 def _name(node: Edge | Replica) -> str:
-    return node.node.agent if isinstance(node, Edge) else node.name
+    return node.agent if isinstance(node, Edge) else node.replica
 
 
 def _reign(node: Edge | Replica) -> object:
-    """What a node remembers ends with its life, and a leader's with its reign."""
-    return node.life if isinstance(node, Edge) else (node.life, node.state.term)
+    """What a node remembers ends with its life, and a leader's with its reign.
+
+    What an agent hears before it knows of any incarnation it does not take in: that begins another.
+    """
+    if isinstance(node, Edge):
+        return node.life, node.record.incarnation is None
+    return node.life, node.state.term
 
 
 # --- what can be made of what was heard ----------------------------------------------------------

@@ -7,14 +7,15 @@ from typing import Protocol
 from attrs import Factory, define, frozen
 
 from simulator.explore.nodes import AgentHost, AgentNode, ReplicaHost
+from simulator.judging.chronicle import Source
 from turnout.protocol.clock import ZERO, ClockNs, Instant, MonotonicNs
 from turnout.protocol.coordinator_state import CoordinatorState, Role
-from turnout.protocol.effects import AgentEffect, CloseSource, Persist, Transact, WatchDrain
+from turnout.protocol.effects import AgentEffect, Persist, Transact
 from turnout.protocol.events import AgentEvent, PersistFailed
-from turnout.protocol.identifiers import AgentId, Region, ReplicaId, ServiceName
+from turnout.protocol.identifiers import AgentId, Region, ReplicaId
 from turnout.protocol.limits import Timing
 from turnout.protocol.messages import Down, Up
-from turnout.protocol.routing import Colour
+from turnout.protocol.records import Active, AgentRecord
 
 WALL_NS = 1_700_000_000 * 10**9
 MILLION = 1_000_000
@@ -32,7 +33,7 @@ class Clock:
     error_ns: int = 0
     bound_ns: int | None = None
 
-    def monotonic(self, true_ns: int) -> MonotonicNs:
+    def monotonic_ns(self, true_ns: int) -> MonotonicNs:
         """The monotonic clock's reading."""
         return MonotonicNs(self.offset_ns + true_ns + true_ns * self.ppm // MILLION)
 
@@ -43,7 +44,7 @@ class Clock:
 
     def now(self, true_ns: int) -> Instant:
         """All clocks read together."""
-        monotonic_ns = self.monotonic(true_ns)
+        monotonic_ns = self.monotonic_ns(true_ns)
         return Instant(
             monotonic_ns=monotonic_ns,
             clock_ns=ClockNs(WALL_NS + self.error_ns + monotonic_ns - self.offset_ns),
@@ -62,7 +63,7 @@ class Link:
 
 
 class WatchfulHost(AgentHost):
-    """An agent's host that also counts what its proxy's sources have in flight, and closes them.
+    """An agent's host that also tells what it has carried out.
 
     While its disk is full the journal's fsync fails: what would have followed in the step is not
     carried out, and the machine is told (``effects.py``).
@@ -71,7 +72,7 @@ class WatchfulHost(AgentHost):
     def __init__(self, agent: AgentId, region: Region, timing: Timing) -> None:
         super().__init__(agent, region, timing)
         self.disk_is_full = False
-        self._drains: list[tuple[tuple[ServiceName, Colour], bool]] = []
+        self._done: list[tuple[AgentEffect, AgentRecord]] = []
 
     def step(
         self, node: AgentNode, event: AgentEvent, now: Instant = ZERO, *, effects: int | None = None
@@ -91,15 +92,13 @@ class WatchfulHost(AgentHost):
         node, more = self.step(node, failed, now)
         return node, (*sent, *more)
 
-    def take_drains(self) -> list[tuple[tuple[ServiceName, Colour], bool]]:
-        """The sources that were asked to be counted, or (True) closed, since the last call."""
-        drains, self._drains = self._drains, []
-        return drains
+    def take_done(self) -> list[tuple[AgentEffect, AgentRecord]]:
+        """What was carried out since the last call, each with the record that was on disk then."""
+        done, self._done = self._done, []
+        return done
 
     def _carry_out(self, node: AgentNode, effect: AgentEffect, sent: list[Up]) -> AgentNode:
-        if isinstance(effect, WatchDrain | CloseSource):
-            source = (effect.service, effect.colour)
-            self._drains.append((source, isinstance(effect, CloseSource)))
+        self._done.append((effect, node.disk.record))
         return super()._carry_out(node, effect, sent)
 
 
@@ -113,6 +112,7 @@ class Edge:
         dies_at: it dies when its proxy has done this (``Activate``), before it hears so.
         refuses, hangs: what its proxy refuses to do, and never finishes.
         in_flight: what its sources still have in flight whenever that is counted.
+        left: what each source had in flight when its proxy left it, until there is nothing.
         opening: the next report is the first on a new stream.
     """
 
@@ -132,6 +132,27 @@ class Edge:
     refuses: set[str] = Factory(set)
     hangs: set[str] = Factory(set)
     in_flight: int = 0
+    left: dict[Source, int] = Factory(dict)
+
+    @property
+    def agent(self) -> AgentId:
+        """Who it is."""
+        return self.node.agent
+
+    @property
+    def record(self) -> AgentRecord:
+        """What its disk has kept."""
+        return self.node.disk.record
+
+    @property
+    def serving(self) -> Active:
+        """What its proxy serves."""
+        return self.node.serving
+
+    def grow_quiet(self) -> None:
+        """All requests are answered."""
+        self.in_flight = 0
+        self.left.clear()
 
     @property
     def deadline(self) -> MonotonicNs | None:
@@ -143,7 +164,7 @@ class Edge:
 class Replica:
     """A coordinator's process."""
 
-    name: ReplicaId
+    replica: ReplicaId
     host: ReplicaHost
     clock: Clock
     state: CoordinatorState = CoordinatorState()
@@ -156,9 +177,9 @@ class Replica:
     resting_until_ns: int = 0
 
     @classmethod
-    def make(cls, name: ReplicaId, timing: Timing, *, clock: Clock) -> Replica:
+    def make(cls, replica: ReplicaId, timing: Timing, *, clock: Clock) -> Replica:
         """A replica that follows."""
-        return cls(name=name, host=ReplicaHost(name, timing), clock=clock)
+        return cls(replica=replica, host=ReplicaHost(replica, timing), clock=clock)
 
     @property
     def deadline(self) -> MonotonicNs | None:

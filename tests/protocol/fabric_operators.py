@@ -62,7 +62,7 @@ class Operators:
             return
         replica = self._cluster.random.choice(leading)
         ticket = next(self._tickets)
-        self._asked[replica.name, replica.life, ticket] = wish
+        self._asked[replica.replica, replica.life, ticket] = wish
         self._submit_later(wish, 9 * SECOND)
         self._cluster.tell_replica(replica, wish.make(ticket))
 
@@ -71,7 +71,7 @@ class Operators:
 
     def replied(self, replica: Replica, reply: Reply) -> None:
         """A leader answers."""
-        wish = self._asked.pop((replica.name, replica.life, reply.ticket), None)
+        wish = self._asked.pop((replica.replica, replica.life, reply.ticket), None)
         if wish is None or wish.answer is not None:
             return
         answer = reply.answer
@@ -83,7 +83,7 @@ class Operators:
 
     def send_away(self, replica: Replica) -> None:
         """A leader is gone, and so are its answers: the next one is asked."""
-        for key in [key for key in self._asked if key[0] == replica.name]:
+        for key in [key for key in self._asked if key[0] == replica.replica]:
             self._submit_later(self._asked.pop(key), 500 * MS)
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from tests.protocol.fabric_chronicle import Chronicle
+from simulator.judging.chronicle import Chronicle, Source
+from simulator.judging.witness import Witness
+from simulator.world import ProxyEffect
 from tests.protocol.fabric_nodes import Edge, Trace
 from tests.protocol.fabric_weather import Weather
 from turnout.protocol.clock import MS, SECOND
-from turnout.protocol.effects import Activate, Prove, Stage
+from turnout.protocol.effects import Activate, CloseSource, Prove, Stage, StopDrain, WatchDrain
 from turnout.protocol.events import AgentEvent, InFlight, Refusal
-from turnout.protocol.identifiers import Digest, ServiceName
+from turnout.protocol.identifiers import AgentId, Digest, ServiceName
+from turnout.protocol.invariants import SourceRequest
 from turnout.protocol.messages import No
-from turnout.protocol.routing import Colour
+from turnout.protocol.routing import Colour, abandoned_colours
 
 OUTSTANDING_NS = 300 * MS
 """When, after a flip, the proxy is looked at by a user's request: an old worker would be found."""
@@ -25,6 +28,8 @@ class Cluster(Protocol):
     now_ns: int
     weather: Weather
     trace: Trace | None
+    edges: dict[AgentId, Edge]
+    witness: Witness
     chronicle: Chronicle
 
     def between(self, span: tuple[int, int]) -> int: ...
@@ -35,13 +40,33 @@ class Cluster(Protocol):
 
 
 class Proxies:
-    """All of them."""
+    """All of them.
+
+    Attributes:
+        requests: new ones at a source that was left.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
+        self.requests: list[SourceRequest] = []
         self._cluster = cluster
 
-    def work(self, edge: Edge, operation: Stage | Activate | Prove) -> None:
-        """Begin what an agent asks of its proxy."""
+    def begin(self, edge: Edge, effect: ProxyEffect) -> None:
+        """An agent asks something of its proxy."""
+        match effect:
+            case Stage() | Activate() | Prove():
+                self._work(edge, effect)
+            case WatchDrain():
+                self._count(edge, effect.service, effect.colour)
+            case CloseSource():
+                edge.left.pop((effect.service, effect.colour), None)
+            case StopDrain():
+                pass
+
+    def in_flight(self, agent: AgentId, service: ServiceName, colour: Colour) -> int:
+        """What a source that an edge has left had in flight then, and has still."""
+        return self._cluster.edges[agent].left.get((service, colour), 0)
+
+    def _work(self, edge: Edge, operation: Stage | Activate | Prove) -> None:
         if type(operation).__name__ in edge.hangs:
             return
         life = edge.life
@@ -63,25 +88,40 @@ class Proxies:
         now = edge.clock.now(cluster.now_ns).monotonic_ns
         before = edge.node
         edge.node, event = edge.host.finish(before, index, refusal=refusal, now=now)
-        cluster.chronicle.see(edge, cluster.now_ns)
-        if edge.node.serving is not before.serving:
-            self._let_users_in(edge, before.serving.digest)
+        if edge.serving is not before.serving:
+            self._flipped(edge, before.serving.digest)
         if cluster.trace is not None:
             cluster.trace.journal(edge, before)
         if edge.dies_at == name:
             edge.dies_at = ""
-            cluster.say(f"{edge.node.agent} dies before it hears of its proxy")
+            cluster.say(f"{edge.agent} dies before it hears of its proxy")
             cluster.kill(edge)
             return
         cluster.tell_agent(edge, event)
 
-    def _let_users_in(self, edge: Edge, old: Digest) -> None:
+    def _flipped(self, edge: Edge, old: Digest) -> None:
         """A user's request comes at once, and another a little later."""
+        cluster = self._cluster
+        cluster.witness.flips(edge.agent, edge.serving)
+        cluster.chronicle.serves(edge, edge.serving, cluster.now_ns)
+        for source in self._left(old, edge.serving.digest):
+            edge.left[source] = edge.in_flight
         for delay_ns in (0, OUTSTANDING_NS):
-            self._cluster.after(delay_ns, lambda: self._request(edge, old))
+            cluster.after(delay_ns, lambda: self._request(edge, old))
 
     def _request(self, edge: Edge, old: Digest) -> None:
-        self._cluster.chronicle.requested(edge, self.route(edge, old))
+        for _ in self._left(self.route(edge, old), edge.serving.digest):
+            request = SourceRequest(
+                agent=edge.agent, epoch=edge.serving.epoch, by_affinity=False, during_drain=True
+            )
+            self.requests.append(request)
+
+    def _left(self, before: Digest, after: Digest) -> tuple[Source, ...]:
+        """To what one table sends requests and the other does not."""
+        known = self._cluster.chronicle.tables
+        if before not in known or after not in known:
+            return ()
+        return tuple(abandoned_colours(known[before], known[after]))
 
     def route(self, edge: Edge, old: Digest) -> Digest:
         """By which table a new request is sent on: an honest proxy's, the one it flipped to.
@@ -89,9 +129,9 @@ class Proxies:
         ``old`` is the table before the flip that the request follows.
         """
         del old
-        return edge.node.serving.digest
+        return edge.serving.digest
 
-    def count(self, edge: Edge, service: ServiceName, colour: Colour) -> None:
+    def _count(self, edge: Edge, service: ServiceName, colour: Colour) -> None:
         """Count a source's requests, now and then, until there are none."""
         life, cluster = edge.life, self._cluster
 

@@ -1,6 +1,6 @@
 """Random histories over the fabric: what may befall it.
 
-First anything happens, and S1-S7 are judged after each step (``fabric_witness.py``). How it ends,
+First anything happens, and S1-S7 are judged at each change (``simulator/judging``). How it ends,
 and how S8-S11 and L1-L3 are judged, is in ``history_ends.py``.
 """
 
@@ -28,7 +28,7 @@ from turnout.protocol.events import (
     RemoveRequested,
     WaiveRequested,
 )
-from turnout.protocol.identifiers import AgentId, Epoch, Region, ReplicaId
+from turnout.protocol.identifiers import NO_EPOCH, AgentId, Epoch, Region, ReplicaId
 from turnout.protocol.limits import DRIFT_PPM, MAX_TABLE_BYTES
 from turnout.protocol.records import (
     Head,
@@ -202,7 +202,7 @@ def _another_table(number: int) -> RoutingTable:
 
 
 def _change_fleet(fabric: Fabric, step: Step, edge: Edge) -> None:
-    agent, region = edge.node.agent, Region("us" if step.flag else "eu")
+    agent, region = edge.agent, Region("us" if step.flag else "eu")
     epoch = Epoch(head_of(fabric).committed)
     match step.name:
         case "exclude":
@@ -229,6 +229,10 @@ def _change_fleet(fabric: Fabric, step: Step, edge: Edge) -> None:
         case "new-disk":
             disk = Disk(replaced=edge.node.disk.replaced + 1)
             fabric.kill(edge)
+            # A yes that was lost with its disk while the commit was on its way was durable; no flip
+            # that was asked for is still to come.
+            fabric.witness.robbed.add(agent)
+            fabric.witness.ghosts[agent].committed = NO_EPOCH
             edge.node = evolve(edge.node, disk=disk)
             fabric.boot(edge)
         case "refuse":
@@ -270,7 +274,7 @@ def _hurt_agent(fabric: Fabric, step: Step, edge: Edge) -> None:
         case "busy":
             edge.in_flight = step.number + 1
         case "quiet":
-            edge.in_flight = 0
+            edge.grow_quiet()
         case _:
             unit = 15 * MS if step.flag else 600 * SECOND
             edge.clock.error_ns += (step.number - 2) * unit
@@ -294,7 +298,7 @@ def _hurt_replica(fabric: Fabric, step: Step, replica: Replica) -> None:
                 fabric.start(other)
         case "elect":
             if replica.can_hold:
-                fabric.elect(replica.name)
+                fabric.elect(replica.replica)
         case "cut-store":
             fabric.cut_store(replica)
         case "join-store":

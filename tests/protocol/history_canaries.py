@@ -153,7 +153,7 @@ def closes_what_is_wanted(patch: Patches) -> None:
 
 def old_workers_serve_on(patch: Patches) -> None:
     """A proxy that, for a while after the flip, sends new requests where it sent them before."""
-    patch.setattr(Proxies, "route", lambda _, edge, old: old or edge.node.serving.digest)
+    patch.setattr(Proxies, "route", lambda _, edge, old: old or edge.serving.digest)
 
 
 def heads_are_believed(patch: Patches) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.explore.nodes import TIMING
+from simulator.judging.course import Core
 from tests.protocol.fabric import Fabric
-from tests.protocol.fabric_course import Core
 from tests.protocol.fabric_domains import after_a_power_cut, apply, rollback, switch
 from tests.protocol.fabric_weather import Weather
 from tests.protocol.histories import examples, set_clocks

@@ -305,13 +305,7 @@ class Story:
         else:
             assert what == "restore"
             assert self._saved is not None
-            past = fabric.store
-            fabric.store = evolve(
-                self._saved,
-                revision=self._saved.revision,
-                rulings=past.rulings,
-                foreign=past.foreign,
-            )
+            fabric.store = self._saved
 
     def _befall(self, fates: list[str], name: str, effect: Transact) -> str:
         if not effect.transaction.name.startswith(name):
@@ -364,7 +358,7 @@ class Story:
             ),
             self.fabric.term,
         )
-        self.fabric.witness.begin_anew(number, record.first_epoch)
+        self.fabric.witness.begin_anew(head, self.fabric.store.items)
 
     # --- what must hold ----------------------------------------------------------------------
 
@@ -375,14 +369,14 @@ class Story:
         assert seen == wanted, f"{what} {' '.join(words)}: it is {seen!r}"
 
     def _seen_serves(self, agent: str) -> list[str]:
-        serving = self._edge(agent).node.serving
+        serving = self._edge(agent).serving
         return [str(serving.epoch), self.transcript.table(serving.digest)]
 
     def _seen_standing(self, agent: str) -> list[str]:
-        return [self.fabric.witness.fleet(self.fabric.store).status(AgentId(agent))]
+        return [self.fabric.witness.fleet.status(AgentId(agent))]
 
     def _seen_doubt(self, agent: str) -> list[str]:
-        prepared = self._edge(agent).node.disk.record.prepared
+        prepared = self._edge(agent).record.prepared
         return [str(prepared.epoch)] if prepared else ["none"]
 
     def _seen_decided(self, epoch: str) -> list[str]:

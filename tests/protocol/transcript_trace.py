@@ -95,7 +95,7 @@ class Transcript:
 
     def journal(self, edge: Edge, before: AgentNode) -> None:
         """An agent's step, as disk and proxy show it."""
-        node, agent = edge.node, edge.node.agent
+        node, agent = edge.node, edge.agent
         if node.disk != before.disk:
             changes = self._changes(before.disk.record, node.disk.record)
             if changes:
@@ -117,7 +117,7 @@ class Transcript:
         """A replica's step."""
         if replica.state.role is not before.role:
             trouble = f" ({replica.state.trouble})" if replica.state.trouble else ""
-            self.say(f"{replica.name}: {before.role} -> {replica.state.role}{trouble}")
+            self.say(f"{replica.replica}: {before.role} -> {replica.state.role}{trouble}")
 
     # --- in words ----------------------------------------------------------------------------
 

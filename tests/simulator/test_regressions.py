@@ -10,7 +10,6 @@ from attrs import evolve, frozen
 
 from simulator import agent_link
 from simulator.patches import Patches
-from simulator.scenario import TimingSection
 from simulator.scenario_file import load_scenario
 from simulator.shipped import find
 from simulator.simulation import run
@@ -22,6 +21,7 @@ from turnout.protocol.limits import Timing
 from turnout.protocol.messages import Progress, Report
 from turnout.protocol.openings import Openings
 from turnout.protocol.records import Head
+from turnout.protocol.timing_settings import TimingSettings
 
 
 def every_exchange_counts(patch: Patches) -> None:
@@ -72,12 +72,12 @@ def leaves_its_claim(patch: Patches) -> None:
 
 def elects_as_slowly_as_across_two_oceans(patch: Patches) -> None:
     """What was planned for whatever members of etcd are more than 100 ms apart."""
-    fitting = TimingSection.timing
+    fitting = TimingSettings.timing
 
-    def timing(section: TimingSection) -> Timing:
+    def timing(section: TimingSettings) -> Timing:
         return evolve(fitting(section), election_ns=3 * SECOND, lease_ttl_ns=5 * SECOND)
 
-    patch.setattr(TimingSection, "timing", timing)
+    patch.setattr(TimingSettings, "timing", timing)
 
 
 def streams_never_end(patch: Patches) -> None:

@@ -5,10 +5,11 @@
 - :class:`Picture`, for S1-S7: how everything stands at one moment, *ghosts* included: the greatest
   promise ever made, every table a proxy ever served, every write with the leader key as it stood.
   Fed by the exhaustive exploration (``simulator/explore``) in every world that it reaches, and
-  by the random histories (``tests/protocol/histories.py``) after every step.
+  by the simulator and the random histories (``tests/protocol/histories.py``) at every change
+  (``simulator/judging/witness.py``).
 - :class:`Course`, for S8-S11 and L1-L3: what happened when, on one true clock, and what was done
-  to the nodes that must change nothing. Fed by the random histories
-  (``tests/protocol/fabric_chronicle.py``), which judge it when a core has healed and again when
+  to the nodes that must change nothing. Fed by both of these (``simulator/judging/chronicle.py``):
+  the simulator judges it at the end, the histories when a core has healed and again when
   everything has. The exploration knows neither time nor drains nor restores, and fills none.
 
 A node that forgets cannot testify against itself, so nothing here is read from a node's own memory
