@@ -134,6 +134,12 @@ def proxy_goes_back(patch: Patches) -> None:
     patch.setattr(Proxy, "_remember", remember)
 
 
+def proxy_comes_back_empty(patch: Patches) -> None:
+    """A proxy that keeps nothing of what it serves for its own restart."""
+    whole = Proxy._remember
+    patch.setattr(Proxy, "_remember", lambda self, _memory: whole(self, Memory.NOTHING))
+
+
 def old_heads_count(patch: Patches) -> None:
     """An agent does not see how old a head is: what was said before is taken up again."""
     patch.setattr(fencing, "_age_fault", lambda *_: "")
@@ -162,6 +168,7 @@ CANARIES = (
     _canary("refused flip is never tried again", never_tries_again, "L3", 26),
     _canary("failed write is not read back", disk_is_not_read_again, "S3", 9),
     _canary("proxy goes back at a restart", proxy_goes_back, "S5", 6),
+    _canary("proxy comes back empty", proxy_comes_back_empty, "S6", 7),
     _canary("old heads count again", old_heads_count, "S10", 1),
     _canary("no base check", explored.no_base_check, "S7", 6),
 )

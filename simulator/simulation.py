@@ -252,8 +252,10 @@ class Simulation:
         )
         made = AgentNode(agent, process, disk, proxy, self.world)
         self.agents[node.name] = made
+        process.on_stop.append(lambda: self.judge.chronicle.stopped(agent))
         proxy.on_flip.append(lambda _proxy, active, _ns: self.judge.flipped(agent, active))
         proxy.on_flip.append(lambda _proxy, active, _ns: self.injector.flipped(made, active.epoch))
+        proxy.on_restart.append(lambda _proxy, active, _ns: self.judge.restarted(agent, active))
 
     def _begin(self) -> None:
         """Everything stands as after a power cut, and starts."""

@@ -232,6 +232,10 @@ class Chronicle:
         if prepared is not None and is_new:
             days.doubts.append((prepared.epoch, now_ns, None))
 
+    def stopped(self, agent: AgentId) -> None:
+        """An agent stands still: it will flip when it goes on, which no clock can help."""
+        self.days_of(agent).heard = None
+
     def hears(
         self, node: AgentSeen, before: ParticipantState, after: ParticipantState, now_ns: int
     ) -> None:

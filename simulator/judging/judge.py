@@ -150,6 +150,11 @@ class Judge:
         if table is not None:
             self.story.serves(agent, active, table, now_ns)
 
+    def restarted(self, agent: AgentId, active: Active) -> None:
+        """An agent's proxy has come back: as it was, but for one that was made to forget."""
+        if not active.digest and agent not in self.forgetful:
+            self.breaks("S6", f"{agent} served nothing after its proxy came back")
+
     def asked_of_proxy(self, node: AgentView, effect: ProxyEffect) -> None:
         """An agent asks something of its proxy."""
         self.chronicle.orders(node, effect, self._agenda.now_ns)

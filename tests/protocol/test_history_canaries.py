@@ -15,7 +15,7 @@ def test_broken_machine_is_caught_by_a_history_and_by_its_number(canary: History
 
 
 def test_every_invariant_of_a_run_has_a_canary() -> None:
-    """S6 and S7's like are judged on pictures, and have theirs in the exploration."""
+    """No machine of ours can empty a proxy: S6's canary is a shell's, and the simulator has it."""
     assert {number for number, _ in COURSE} <= {canary.number for canary in HISTORY_CANARIES}
     assert {number for number, _ in SAFETY} - {canary.number for canary in HISTORY_CANARIES} == {
         "S6"
