@@ -23,12 +23,14 @@ from simulator.patches import Patches
 from simulator.proxy import Memory, Proxy
 from turnout.protocol import (
     coordinator,
+    election,
     fencing,
     gate,
     learning,
     releasing,
     serving,
 )
+from turnout.protocol.clock import Instant
 from turnout.protocol.records import Active
 from turnout.protocol.switching import PREPARE_TIMER, UNDO_TIMER
 
@@ -92,6 +94,16 @@ def aborts_are_not_heard(patch: Patches) -> None:
 def never_tries_again(patch: Patches) -> None:
     """A flip that the proxy refused once is not tried again."""
     patch.setattr(serving, "PATIENCE", 10**6)
+
+
+def never_stands_again(patch: Patches) -> None:
+    """A replica that led once never campaigns again."""
+    whole = election._vacant
+
+    def vacant(state: election.Election, now: Instant) -> object:
+        return (state, ()) if state.given_up else whole(state, now)
+
+    patch.setattr(election, "_vacant", vacant)
 
 
 # --- the shells around them ------------------------------------------------------------------------
@@ -165,6 +177,7 @@ CANARIES = (
     _canary("leader decides after a restore", decides_after_a_restore, "S11", 21),
     _canary("T_prep never ends", prepares_for_ever, "L1", 0),
     _canary("aborts are not heard", aborts_are_not_heard, "L2", 0),
+    _canary("who led once never stands again", never_stands_again, "L2", 0),
     _canary("refused flip is never tried again", never_tries_again, "L3", 26),
     _canary("failed write is not read back", disk_is_not_read_again, "S3", 9),
     _canary("proxy goes back at a restart", proxy_goes_back, "S5", 6),

@@ -241,7 +241,8 @@ class Simulation:
         self.network.give_up(process, WRITE_TIMEOUT_NS)
         self.replicas[node.name] = replica
         self.world.doors[replica.url] = replica.door
-        process.on_death.append(lambda: self.judge.marks.died(name))
+        process.on_death.append(lambda: self.judge.replica_died(replica))
+        process.on_stop.append(lambda: self.judge.replica_stopped(replica))
 
     def _add_agent(self, node: Node) -> None:
         process = self.processes[node.name]

@@ -120,6 +120,8 @@ class Chronicle:
         self.intrusions: list[Intrusion] = []
         self.proofs: list[Proof] = []
         self.tables: dict[Digest, RoutingTable] = {}
+        self.reigns: list[tuple[int, str, bool]] | None = None
+        """When which replica began to lead (true), and when it led no more; None: nobody tells."""
         self._witness = witness
         self._in_flight = in_flight
         self._planned: dict[str, tuple[int, int]] = {}
@@ -231,6 +233,11 @@ class Chronicle:
         is_new = not days.doubts or days.doubts[-1][2] is not None
         if prepared is not None and is_new:
             days.doubts.append((prepared.epoch, now_ns, None))
+
+    def led(self, replica: str, now_ns: int, *, leads: bool) -> None:
+        """A replica begins to lead, or does so no more."""
+        assert self.reigns is not None
+        self.reigns.append((now_ns, replica, leads))
 
     def stopped(self, agent: AgentId) -> None:
         """An agent stands still: it will flip when it goes on, which no clock can help."""

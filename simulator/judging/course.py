@@ -6,7 +6,7 @@ a *core* works: a majority of etcd, one replica and the agents named, all of whi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from attrs import frozen
 
@@ -49,6 +49,9 @@ def course_of(chronicle: Chronicle, core: Core | None, timing: Timing, until_ns:
         intents=tuple(_intents(chronicle, core)) if core else (),
         doubts=tuple(_doubts(chronicle, core)) if core else (),
         cores=tuple(_cores(chronicle, core, timing.convergence_ns)) if core else (),
+        vacancies=tuple(_vacancies(chronicle.reigns, core))
+        if core and chronicle.reigns is not None
+        else (),
     )
 
 
@@ -120,3 +123,24 @@ def _cores(chronicle: Chronicle, core: Core, limit_ns: int) -> Iterator[Span]:
                     (ns for ns, served in days.served if served.epoch >= epoch), default=None
                 ),
             )
+
+
+def _vacancies(reigns: Iterable[tuple[int, str, bool]], core: Core) -> Iterator[Span]:
+    """From when nobody leads until somebody does: also one whose clock or agents are unwell."""
+    leading: set[str] = set()
+    since_ns: int | None = 0
+    for at_ns, replica, leads in reigns:
+        (leading.add if leads else leading.discard)(replica)
+        if leading and since_ns is not None:
+            if at_ns > core.healed_ns:
+                yield _vacancy(since_ns, at_ns, core)
+            since_ns = None
+        elif not leading and since_ns is None:
+            since_ns = at_ns
+    if since_ns is not None:
+        yield _vacancy(since_ns, None, core)
+
+
+def _vacancy(since_ns: int, seen_ns: int | None, core: Core) -> Span:
+    since_ns = max(since_ns, core.healed_ns)
+    return Span(what="a core that nobody leads", since_ns=since_ns, seen_ns=seen_ns)

@@ -60,6 +60,7 @@ class Judge:
         self.marks = Marks()
         self.witness = Witness(self._found)
         self.chronicle = Chronicle(self.witness, self._in_flight)
+        self.chronicle.reigns = []
         self.replays = Replays(self.chronicle)
         self.violations: dict[str, list[str]] = {}
         self.forgetful: set[AgentId] = set()
@@ -72,6 +73,7 @@ class Judge:
         self.founded_ns = 0
         """When the incarnation began that is judged."""
         self._backups: dict[Epoch, Backup] = {}
+        self._leading: set[NodeName] = set()
         users.on_sample = self._sampled
 
     def begin(self, nodes: Mapping[AgentId, AgentView]) -> None:
@@ -176,7 +178,24 @@ class Judge:
             self.noted(node.process, f"{text}: {after.trouble}" if after.trouble else text)
             if after.role is Role.TAKING_OVER:
                 self.chronicle.takes_over(node.replica)
+        self._leads(node, after.role is Role.LEADING)
         self.marks.replica_stepped(node, before, event, after)
+
+    def _leads(self, node: ReplicaView, leads: bool) -> None:
+        """Whether it does, as seen just now: one that stood still and goes on may lead still."""
+        name = node.process.name
+        if leads is not (name in self._leading):
+            (self._leading.add if leads else self._leading.discard)(name)
+            self.chronicle.led(name, self._agenda.now_ns, leads=leads)
+
+    def replica_stopped(self, node: ReplicaView) -> None:
+        """A replica's process stands still, and leads nobody."""
+        self._leads(node, False)
+
+    def replica_died(self, node: ReplicaView) -> None:
+        """A replica's process has died."""
+        self._leads(node, False)
+        self.marks.died(node.replica)
 
     def asked_of_store(self, node: ReplicaView, effect: Transact) -> None:
         """A leader asks the store for something."""

@@ -247,7 +247,8 @@ def test_decision_over_a_store_that_went_back_is_found() -> None:
         ("switches", "L1", 30_000),
         ("intents", "L2", 23_750),  # 2 * 5 + 13.5 + 0.25
         ("doubts", "L2", 20_000),  # 13.5 + 0.5 + 5 + 2 * 0.5
-        ("cores", "L3", 15_000),  # 13.5 + 1.5
+        ("vacancies", "L2", 15_000),  # 13.5 + 1.5
+        ("cores", "L3", 15_000),  # the same
     ],
 )
 def test_what_took_too_long_or_is_not_there_yet_is_found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from simulator.canaries import proxy_comes_back_empty
+from simulator.etcd.client import EtcdClient
 from simulator.patches import Patches
 from tests.simulator.small_world import SWITCH, broken, simulated
 
@@ -26,6 +27,14 @@ def test_s8_agent_that_stood_still_when_it_should_have_flipped_has_no_bad_clock(
     assert switch.scheduled
     assert switch.laggards == ("eu-west-1/1",)
     assert broken(simulation) == {}
+
+
+def test_l2_core_that_nobody_ever_leads_is_no_valid_run() -> None:
+    with Patches() as patches:
+        patches.setattr(EtcdClient, "grant", lambda *_: None)
+        simulation = simulated(SWITCH, until_s=40.0)
+    (said,) = broken(simulation)["L2"]
+    assert said.endswith("a core that nobody leads: not yet seen after 40.000 s, limit 15.000 s")
 
 
 def test_s6_proxy_that_comes_back_empty_is_found_out() -> None:

@@ -384,6 +384,7 @@ class Course:
         intents: written, until decided.
         doubts: of connected, not excluded agents: a yes on disk, until the decision is.
         cores: of the agents of a healed core: a newest commit, until their proxies serve it.
+        vacancies: of a healed core: nobody leads, until one of its replicas does.
     """
 
     timing: Timing
@@ -398,6 +399,7 @@ class Course:
     intents: tuple[Span, ...] = ()
     doubts: tuple[Span, ...] = ()
     cores: tuple[Span, ...] = ()
+    vacancies: tuple[Span, ...] = ()
 
 
 def s8_skew_within_bounds(course: Course) -> Iterator[str]:
@@ -511,6 +513,11 @@ def l2_doubt_ends(course: Course) -> Iterator[str]:
     yield from _late(course.doubts, doubt_limit_ns(course.timing), course.until_ns)
 
 
+def l2_core_is_led(course: Course) -> Iterator[str]:
+    """A working core is led again within the time of L3: else nothing is owed, for nothing is accepted."""
+    yield from _late(course.vacancies, course.timing.convergence_ns, course.until_ns)
+
+
 def l3_core_converges(course: Course) -> Iterator[str]:
     """Soon after a core's healing (15 s by default) each of its agents is at the newest commit."""
     yield from _late(course.cores, course.timing.convergence_ns, course.until_ns)
@@ -526,6 +533,7 @@ COURSE: tuple[tuple[str, Callable[[Course], Iterator[str]]], ...] = (
     ("L1", l1_ended_within_budget),
     ("L2", l2_every_intent_is_decided),
     ("L2", l2_doubt_ends),
+    ("L2", l2_core_is_led),
     ("L3", l3_core_converges),
 )
 
