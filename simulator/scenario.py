@@ -16,7 +16,6 @@ from simulator.fault_kinds import Fault
 from simulator.moments import within
 from simulator.operations import Activation, Operation
 from simulator.population import Node, Role, Selector, agents_of, placed
-from simulator.results import Verdict
 from turnout.protocol.clock import SECOND
 from turnout.protocol.identifiers import AgentId, Region, ServiceName
 from turnout.protocol.timing_settings import TimingSettings
@@ -205,6 +204,8 @@ class CoreSection:
 
 
 Outcome = Literal["live", "partial", "aborted", "rolled_back"]
+Expected = Literal["valid", "invalid"]
+"""Unknown is a run that broke down, which nobody expects."""
 
 
 @frozen(kw_only=True)
@@ -213,7 +214,7 @@ class Expect:
 
     Attributes:
         verdict: of the invariants.
-        violated: the invariants that are broken, by number, where the verdict is ``invalid``.
+        violated: exactly the invariants that are broken, by number, where the verdict is ``invalid``.
         outcome: of the last operation that began a switch.
         laggards: exactly those agents that its outcome names.
         elapsed_s_max: the longest that a switch took from accepted until live everywhere, or until
@@ -225,7 +226,7 @@ class Expect:
         reached: marks of rare states that must be reached.
     """
 
-    verdict: Verdict = Verdict.VALID
+    verdict: Expected = "valid"
     violated: tuple[str, ...] = ()
     outcome: Outcome | None = None
     laggards: tuple[AgentId, ...] | None = field(default=None, validator=_distinct)

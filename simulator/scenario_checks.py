@@ -22,7 +22,6 @@ from simulator.operations import (
     WaiveOperation,
 )
 from simulator.population import MOVING, Node, Role, Selector, select
-from simulator.results import Verdict
 from simulator.scenario import Scenario
 from turnout.protocol.identifiers import AgentId, Region, ServiceName
 from turnout.protocol.invariants import COURSE, SAFETY
@@ -196,8 +195,10 @@ def _expect(world: World) -> Iterator[Objection]:
     for number in expect.violated:
         if number not in NUMBERS:
             yield "violated", f"names {number}, which is no invariant{_among(number, NUMBERS)}"
-    if expect.violated and expect.verdict is not Verdict.INVALID:
+    if expect.violated and expect.verdict != "invalid":
         yield "violated", 'is expected of verdict = "invalid" only'
+    if expect.verdict == "invalid" and not expect.violated:
+        yield "violated", 'is missing: verdict = "invalid" needs the numbers of what is broken'
     begins = [one for one in world.scenario.operations if one.do in BEGINS_AN_EPOCH | {Do.ABORT}]
     for key in ("outcome", "refused", "laggards", "elapsed_s_max"):
         if getattr(expect, key) is not None and not begins:

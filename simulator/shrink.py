@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from attrs import evolve, frozen
 
-from simulator.results import RunResult, Verdict
+from simulator.results import RunResult
 from simulator.scenario import Scenario
 from simulator.simulation import run
 from turnout.protocol.clock import SECOND
@@ -72,7 +72,7 @@ def shrink(scenario: Scenario, *, progress: Progress) -> Shrunk | None:
     small = _shorter(small, run(small, keep_story=False), fails)
     numbers = run(small, keep_story=False).violated
     name = f"{scenario.name}-shrunk"
-    expect = evolve(small.expect, verdict=Verdict.INVALID, violated=numbers)
+    expect = evolve(small.expect, verdict="invalid", violated=numbers)
     return Shrunk(
         scenario=evolve(small, name=name, expect=expect), numbers=numbers, runs=fails.runs
     )

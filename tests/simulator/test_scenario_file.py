@@ -220,6 +220,14 @@ def test_timing_has_the_defaults_of_a_coordinator() -> None:
             "core.node touches nothing: operator us-east-1 is none of agent, coordinator, etcd",
         ),
         (HEAD + '[expect]\noutcome = "live"\n', "expect.outcome is expected of a switch"),
+        (
+            HEAD + SWITCH + '[expect]\nverdict = "unknown"\n',
+            'expect.verdict must be one of "valid", "invalid", not "unknown"',
+        ),
+        (
+            HEAD + SWITCH + '[expect]\nverdict = "invalid"\n',
+            'expect.violated is missing: verdict = "invalid" needs the numbers',
+        ),
     ],
 )
 def test_bad_input_is_refused_with_its_key(text: str, said: str) -> None:
