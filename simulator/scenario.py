@@ -221,7 +221,8 @@ class Expect:
             it was over in another way: aborted, rolled back, partial.
         converged_within_s: from the last of: the heal of a fault, the newest commit, the agent's
             own inclusion; until every agent that can serves that commit.
-        refused: the name of the problem that the last operation is refused with.
+        refused: the name of the problem that the last operation that can begin a switch is refused
+            with.
         requests_lost_max: users' requests that failed, were misrouted or cut.
         reached: marks of rare states that must be reached.
     """
