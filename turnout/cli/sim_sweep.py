@@ -17,7 +17,7 @@ from turnout.cli.examples import WithExamples
 from turnout.cli.exit_codes import CommandError
 from turnout.cli.options import output_option
 from turnout.cli.running import for_people
-from turnout.cli.sim_exit import EXIT_CODES, exit_code_of_sweep
+from turnout.cli.sim_exit import EXIT_CODES, EXIT_CODES_OF_SWEEP, exit_code_of_sweep
 from turnout.cli.sim_files import chosen_scenario, page_option, trace_option, write_page
 from turnout.cli.sim_run import run_and_show
 from turnout.cli.sim_seeds import Seeds
@@ -41,7 +41,7 @@ _OUT = click.Path(dir_okay=False, path_type=Path)
         "turnout sim sweep --seeds 0..1999 --keep failing --html sweep.html",
         "turnout sim sweep --scenario my-regions.toml --seeds 1..1000 --no-canaries",
     ),
-    epilog=EXIT_CODES,
+    epilog=EXIT_CODES_OF_SWEEP,
 )
 @click.option("--seeds", type=Seeds(), default="0..299", show_default=True, help="Which seeds.")
 @click.option("--scenario", metavar="FILE|NAME", help="Run this under each seed, not the swarm.")
