@@ -6,6 +6,7 @@ All moments are true ones, in nanoseconds of virtual time since the run began.
 from __future__ import annotations
 
 import enum
+import shlex
 
 from attrs import evolve, frozen
 
@@ -269,6 +270,7 @@ class SweepResult:
 
     Attributes:
         name: what was swept: ``swarm``, or a scenario's name.
+        scenario: what ``sim run`` is given to run that scenario; empty: it was the swarm.
         marks: every mark there is, those that no run reached included.
         wall_ns: from start to end, on ``workers`` processes.
     """
@@ -279,6 +281,13 @@ class SweepResult:
     canaries: tuple[CanaryResult, ...] = ()
     wall_ns: int = 0
     workers: int = 1
+    scenario: str = ""
+
+    def again(self, seed: int) -> str:
+        """The command that runs one of the seeds again."""
+        if not self.scenario:
+            return f"turnout sim replay {seed}"
+        return f"turnout sim run {shlex.quote(self.scenario)} --seed {seed}"
 
     @property
     def verdict(self) -> Verdict:

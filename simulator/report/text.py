@@ -250,7 +250,7 @@ def _seeds(sweep: SweepResult) -> Iterator[RenderableType]:
         yield Text.assemble(
             (f"seed {run.seed}: {numbers}", _VERDICT[run.verdict]), f"  {run.first}"
         )
-        yield Text(f"  turnout sim replay {run.seed}", style="dim")
+        yield Text(f"  {sweep.again(run.seed)}", style="dim")
     if len(bad) > _SHOWN_SEEDS:
         yield Text(f"... and {count(len(bad) - _SHOWN_SEEDS)} more")
     if bad:

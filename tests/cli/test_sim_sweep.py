@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from simulator import shrink as shrinking
 from simulator import sweep as sweeping
 from simulator.results import Mark, SeedResult, SweepResult, Verdict
+from simulator.scenario import Scenario
 from simulator.scenario_file import load_scenario
 from turnout.cli.main import turnout
 
@@ -69,6 +70,8 @@ def test_log_of_a_sweep_names_what_fails_at_once(brief: str, tmp_path: Path) -> 
     assert result.exit_code == 10, result.output
     for seed in (1, 2):
         assert f"seed {seed}: live, not aborted" in result.stderr
+    result = sim("sweep", "--scenario", str(path), "--seeds", "2")
+    assert f"  turnout sim run {path} --seed 2\n" in result.stdout
 
 
 @pytest.mark.parametrize("seeds", ["", "a..b", "5..3", "-1..3", "1...3", "0..9999999", "1,2"])
@@ -191,6 +194,33 @@ def test_shrink_of_a_seed_that_does_not_fail_says_so(
     assert result.exit_code == 1
     assert "does not fail" in result.output
     assert not (tmp_path / "small.toml").exists()
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_shrink_takes_what_a_sweep_of_a_scenario_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_named: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "disappointed.toml").write_text(BRIEF + '[expect]\noutcome = "aborted"\n')
+    swept = ("sweep", "--scenario", "disappointed.toml", "--seeds", "3", "--keep", "failing")
+    assert sim(*swept).exit_code == 10
+    result = sim("shrink", "failing/brief-3.toml", *(["--to", "x.toml"] if is_named else []))
+    assert result.exit_code == 0, result.output
+    assert "it breaks expect.outcome." in result.output
+    again = sim("run", "x.toml" if is_named else "brief-3-shrunk.toml", "-o", "json")
+    assert json.loads(again.stdout)["violations"] == {"expect.outcome": ["live, not aborted"]}
+
+
+def test_shrink_takes_a_scenario_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrunk: list[Scenario] = []
+    monkeypatch.setattr(shrinking, "shrink", lambda one, **_: shrunk.append(one))
+    result = sim("shrink", "tokyo-in-doubt", "--to", str(tmp_path / "small.toml"))
+    assert result.exit_code == 1
+    assert [one.name for one in shrunk] == ["tokyo-in-doubt"]
+    assert "tokyo-in-doubt does not fail" in result.output
+    assert "did you mean tokyo-in-doubt?" in sim("shrink", "tokyo-in-dout").output
 
 
 def test_shrink_into_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -342,6 +343,13 @@ def test_page_of_a_sweep_has_its_pictures_and_seeds(sweep_page: str) -> None:
     assert sweep_page.count("<svg") == 4, "time until over, against the bound, skew, kinds"
     assert "turnout sim replay 7" in sweep_page
     assert "two-takeovers 0" in sweep_page
+
+
+def test_sweep_of_a_scenario_names_how_to_run_that_again() -> None:
+    swept = evolve(sweep(range(10), invalid=[7]), name="mine", scenario="my regions.toml")
+    again = "turnout sim run 'my regions.toml' --seed 7"
+    assert again in printed(SweepText(swept))
+    assert again in unescape(html.sweep_page(swept))
 
 
 def test_page_is_the_same_each_time(run_page: str) -> None:

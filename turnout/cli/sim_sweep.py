@@ -100,6 +100,7 @@ def sweep(
             result = run_sweep(
                 seeds, workers=workers, canaries=wanted, scenario=chosen, progress=ran
             )
+        result = evolve(result, scenario=scenario or "")
         _show(result, output)
         if page is not None:
             from simulator.report.html import sweep_page
@@ -228,29 +229,37 @@ def replay(seed: int, page: Path | None, trace: Path | None, output: str) -> Non
 
 @click.command(
     cls=WithExamples,
-    examples=("turnout sim shrink 167", "turnout sim shrink 167 --to released-too-early.toml"),
-    epilog="Exit codes: 0 made small, 1 the seed does not fail, 2 usage.",
+    examples=(
+        "turnout sim shrink 167",
+        "turnout sim shrink 167 --to released-too-early.toml",
+        "turnout sim shrink failing/my-regions-12.toml",
+    ),
+    epilog="Exit codes: 0 made small, 1 it does not fail, 2 usage or a bad scenario, 130 interrupted.",
 )
-@click.argument("seed", type=click.IntRange(min=0))
+@click.argument("which", metavar="SEED|FILE|NAME")
 @click.option(
     "--to",
     type=_OUT,
     callback=writable_file,
-    help="The file to write; default: swarm-SEED-shrunk.toml.",
+    help="The file to write; default: here, called after what was made small: swarm-167-shrunk.toml.",
 )
-def shrink(seed: int, to: Path | None) -> None:
-    """Take faults and operations out of a failing seed while it still fails, and write what is left."""
+def shrink(which: str, to: Path | None) -> None:
+    """Take faults and operations out of what fails while it still does, and write what is left.
+
+    SEED is one of the swarm; FILE a scenario file, such as sweep --keep writes; NAME a scenario that
+    comes along.
+    """
     from simulator.scenario_file import to_toml
     from simulator.shrink import shrink as made_small
-    from simulator.swarm import drawn
 
     check_installed("tomlkit")
-    target = to or Path(f"swarm-{seed}-shrunk.toml")
+    failing, name = _meant(which)
+    target = to or Path(f"{name}-shrunk.toml")
     check_writable(target, "--to")
     with for_people():
-        found = made_small(drawn(seed), progress=say)
+        found = made_small(failing, progress=say)
         if found is None:
-            text = f"Seed {seed} does not fail: there is nothing to make smaller."
+            text = f"{which} does not fail: there is nothing to make smaller."
             raise CommandError(text, ExitCode.ERROR)
         target.write_text(to_toml(found.scenario), encoding="utf-8")
         left = (
@@ -258,3 +267,13 @@ def shrink(seed: int, to: Path | None) -> None:
         )
         say(f"{left} are left after {found.runs} runs; it breaks {', '.join(found.numbers)}.")
         say(f"Run it: turnout sim run {target}")
+
+
+def _meant(which: str) -> tuple[Scenario, str]:
+    """The scenario of a seed, a file or a name, and what to call what is made of it."""
+    from simulator.swarm import drawn
+
+    if re.fullmatch(r"\d{1,18}", which, re.ASCII):
+        scenario = drawn(int(which))
+        return scenario, scenario.name
+    return chosen_scenario(which), Path(which).stem
