@@ -119,9 +119,9 @@ def prove(epoch: int, what: RoutingTable, against: Digest = NO_DIGEST) -> Prove:
     return Prove(epoch=Epoch(epoch), digest=what.digest, against=against)
 
 
-def serving_blue() -> Edge:
+def serving_blue(knobs: ProxyKnobs = KNOBS) -> Edge:
     """One that serves blue as epoch 1."""
-    one = Edge()
+    one = Edge(knobs)
     one.serves(1, BLUE)
     one.flips.clear()
     return one
