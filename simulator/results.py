@@ -163,6 +163,7 @@ class RunResult:
     """One run.
 
     Attributes:
+        budget_ns: within which every switch is to be over (L1): what ``sla_met`` is of.
         trace_digest: of every step, and of every record as it went to disk or store (``trace.py``).
         findings: one for each invariant, by number, then the scenario's expectations.
         reached: the marks of rare states that were reached, sorted.
@@ -173,6 +174,7 @@ class RunResult:
     name: str
     seed: int
     verdict: Verdict
+    budget_ns: int
     trace_digest: str
     findings: tuple[Finding, ...]
     switches: tuple[SwitchResult, ...]
@@ -207,6 +209,7 @@ class SeedResult:
 
     seed: int
     verdict: Verdict
+    budget_ns: int
     violated: tuple[str, ...] = ()
     first: str = ""
     fault_kinds: tuple[str, ...] = ()
@@ -223,6 +226,7 @@ class SeedResult:
         return cls(
             seed=run.seed,
             verdict=run.verdict,
+            budget_ns=run.budget_ns,
             violated=run.violated,
             first=next(sentences, ""),
             fault_kinds=tuple(sorted(set(run.fault_kinds))),
@@ -295,6 +299,11 @@ class SweepResult:
         found = {run.verdict for run in self.runs}
         worst = (Verdict.INVALID, Verdict.UNKNOWN, Verdict.VALID)
         return next((one for one in worst if one in found), Verdict.UNKNOWN)
+
+    @property
+    def budgets_ns(self) -> tuple[int, ...]:
+        """What its runs promise, once each, in order: a world's distances may ask for more time."""
+        return tuple(sorted({run.budget_ns for run in self.runs}))
 
     @property
     def missed(self) -> tuple[str, ...]:

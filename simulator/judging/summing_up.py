@@ -50,6 +50,7 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
         name=simulation.scenario.name,
         seed=simulation.randomness.seed,
         verdict=_verdict(simulation, findings, expected),
+        budget_ns=simulation.timing.budget_ns,
         trace_digest=simulation.trace.digest,
         findings=(*findings, *expected),
         switches=switches,

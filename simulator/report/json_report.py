@@ -33,6 +33,7 @@ def run_document(run: RunResult) -> dict[str, Any]:
         "name": run.name,
         "verdict": run.verdict,
         "seed": run.seed,
+        "budget_s": seconds(run.budget_ns),
         "trace_digest": run.trace_digest,
         "invariants": _verdicts(invariants(run.findings)),
         "expectations": _verdicts(expectations(run.findings)),
@@ -134,6 +135,7 @@ def _seed_document(run: SeedResult) -> dict[str, Any]:
     return {
         "seed": run.seed,
         "verdict": run.verdict,
+        "budget_s": seconds(run.budget_ns),
         "violated": list(run.violated),
         "first": run.first,
         "fault_kinds": list(run.fault_kinds),

@@ -12,7 +12,6 @@ from rich.text import Text
 
 from simulator.report import timeline
 from simulator.report.figures import (
-    BUDGET_S,
     Spread,
     by_kind,
     count,
@@ -20,6 +19,8 @@ from simulator.report.figures import (
     events,
     expectations,
     invariants,
+    late,
+    promise,
     rule_of_three,
     speed,
 )
@@ -50,7 +51,7 @@ class RunText:
         yield _headline(run.name, run.verdict, f"seed {run.seed}")
         yield ""
         yield from _drawings(run, width)
-        yield from _switches(run.switches)
+        yield from _switches(run)
         yield from _events(run)
         yield from _findings(run.findings)
         yield _requests(run)
@@ -100,14 +101,15 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _switches(switches: Sequence[SwitchResult]) -> Iterator[RenderableType]:
-    if not switches:
+def _switches(run: RunResult) -> Iterator[RenderableType]:
+    if not run.switches:
         yield Text("No switch was accepted.")
         return
     table = _table(
-        "EPOCH", "KIND", "OUTCOME", "ACCEPTED", "ELAPSED", "KNOWN", "LOWER BOUND", "SLA", "SKEW", "LAGGARDS"
+        "EPOCH", "KIND", "OUTCOME", "ACCEPTED", "ELAPSED", "KNOWN", "LOWER BOUND",
+        promise([run.budget_ns]).upper(), "SKEW", "LAGGARDS",
     )  # fmt: skip
-    for one in switches:
+    for one in run.switches:
         met = {True: Text("met", "green"), False: Text("missed", "bold red"), None: Text("-")}
         table.add_row(
             str(one.epoch),
@@ -217,11 +219,9 @@ def _spreads(sweep: SweepResult) -> Iterator[RenderableType]:
         figures = (s.median_ns, s.p99_ns, s.p999_ns, s.largest_ns)
         table.add_row(name, count(s.count), *(duration(figure) for figure in figures))
     yield table
-    missed = sum(one.sla_met is False for one in switches)
-    yield Text(
-        f"{count(missed)} switches took longer than {BUDGET_S:g} s.",
-        style="bold red" if missed else "green",
-    )
+    missed = any(one.sla_met is False for one in switches)
+    text = f"Of {count(len(switches))} switches {late(sweep)}."
+    yield Text(text, style="bold red" if missed else "green")
     yield ""
 
 

@@ -21,6 +21,7 @@ from simulator.results import Mark, SeedResult, SweepResult, Verdict
 from simulator.scenario import Scenario
 from simulator.scenario_file import load_scenario
 from turnout.cli.main import turnout
+from turnout.protocol.clock import SECOND
 
 BRIEF = """
 name = "brief"
@@ -99,12 +100,19 @@ def test_sweep_keeps_failing_seeds_as_scenarios(
     assert "1 failing seed is in" in result.stderr
 
 
+def seed_of(seed: int, verdict: Verdict, *violated: str) -> SeedResult:
+    first = "at 1 s: two" if violated else ""
+    return SeedResult(
+        seed=seed, verdict=verdict, budget_ns=30 * SECOND, violated=violated, first=first
+    )
+
+
 def swept(*_: object, progress: Callable[[SeedResult], None], **__: object) -> SweepResult:
     """One seed that fails, one that does not, and one that breaks just what it should."""
     runs = (
-        SeedResult(seed=4, verdict=Verdict.VALID),
-        SeedResult(seed=5, verdict=Verdict.INVALID, violated=("S7",), first="at 1 s: two"),
-        SeedResult(seed=6, verdict=Verdict.VALID, violated=("S7",), first="at 1 s: as expected"),
+        seed_of(4, Verdict.VALID),
+        seed_of(5, Verdict.INVALID, "S7"),
+        seed_of(6, Verdict.VALID, "S7"),
     )
     for run in runs:
         progress(run)

@@ -153,7 +153,7 @@ def test_canary_that_breaks_another_invariant_is_not_caught() -> None:
 def test_json_of_a_run_has_the_promised_keys() -> None:
     document = json.loads(json.dumps(run_document(in_doubt())))
     assert set(document) == {
-        "name", "verdict", "seed", "trace_digest", "invariants", "expectations", "violations",
+        "name", "verdict", "seed", "budget_s", "trace_digest", "invariants", "expectations", "violations",
         "switches", "requests", "reached", "never_struck", "events", "wall_s", "simulated_s",
     }  # fmt: skip
     assert set(document["switches"][0]) == {
@@ -251,6 +251,35 @@ def test_text_of_a_sweep_names_seeds_to_replay_and_what_it_is_too_weak_for() -> 
 
 
 # --------------------------------------------------------------------------------------- lanes
+
+
+def promises_drawn(page: str) -> list[str]:
+    """What the lines at the end of the promise are called, in every picture."""
+    return re.findall(r"<text [^>]*fill: #c92a2a[^>]*>([0-9][^<x]* s)</text>", page)
+
+
+def test_reports_of_a_run_show_its_own_promise() -> None:
+    run = evolve(in_doubt(), budget_ns=45_500 * MS)
+    assert run_document(run)["budget_s"] == 45.5
+    text, page = printed(RunText(run), 160), html.run_page(run)
+    assert re.search(r"LOWER BOUND +45\.5 S +SKEW", text)
+    assert "the promise is 45.5 s" in page
+    assert "<th>45.5 s</th>" in page
+    assert promises_drawn(page) == ["45.5 s"]
+
+
+def test_reports_of_a_sweep_show_the_promise_that_its_runs_have_in_common_or_all_of_them() -> None:
+    same = sweep(range(20))
+    runs = [evolve(one, budget_ns=(30 + one.seed) * SECOND) for one in same.runs]
+    apart = evolve(same, runs=tuple(runs))
+    assert "switches 0 took longer than 30 s." in printed(SweepText(same))
+    assert "switches 0 took longer than its run promises, 30 to 49 s." in printed(SweepText(apart))
+    assert promises_drawn(html.sweep_page(same)) == ["30 s"] * 2, "time until over, kinds"
+    page = html.sweep_page(apart)
+    assert "0 took longer than its run promises, 30 to 49 s" in page
+    assert promises_drawn(page) == ["30 to 49 s"] * 2
+    told = [one["budget_s"] for one in sweep_document(apart)["runs"]]
+    assert told == [30.0 + seed for seed in range(20)]
 
 
 def test_window_of_a_switch_ends_when_those_in_time_are_live() -> None:
