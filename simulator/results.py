@@ -90,6 +90,30 @@ class SwitchResult:
 
 
 @frozen(kw_only=True)
+class OperationResult:
+    """One thing that operators did, or were to do.
+
+    Attributes:
+        what: in words; ``again`` where the same request was repeated.
+        moment: when it was to be done, in words.
+        asked_ns: when it was first asked for; None: its moment never came.
+        answer: ``accepted epoch 3``, ``done``, ``refused``, or ``none`` before the run ended.
+        code: of a refusal, the problem's name.
+    """
+
+    what: str
+    moment: str
+    asked_ns: int | None
+    answer: str = "none"
+    code: str | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether anything came of it."""
+        return self.answer != "none"
+
+
+@frozen(kw_only=True)
 class Requests:
     """Users' requests, counted: see ``users.py`` for what each word means."""
 
@@ -166,6 +190,7 @@ class RunResult:
         budget_ns: within which every switch is to be over (L1): what ``sla_met`` is of.
         trace_digest: of every step, and of every record as it went to disk or store (``trace.py``).
         findings: one for each invariant, by number, then the scenario's expectations.
+        operations: in the order in which they were asked for, then those whose moment never came.
         reached: the marks of rare states that were reached, sorted.
         never_struck: the faults that the scenario asked for and that hurt nobody, a line each.
         nodes: every process with its region, in the order to draw them.
@@ -177,6 +202,7 @@ class RunResult:
     budget_ns: int
     trace_digest: str
     findings: tuple[Finding, ...]
+    operations: tuple[OperationResult, ...] = ()
     switches: tuple[SwitchResult, ...]
     requests: Requests
     reached: tuple[str, ...]

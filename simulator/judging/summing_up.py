@@ -53,6 +53,7 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
         budget_ns=simulation.timing.budget_ns,
         trace_digest=simulation.trace.digest,
         findings=(*findings, *expected),
+        operations=simulation.director.results(),
         switches=switches,
         requests=simulation.users.requests(),
         reached=judge.marks.reached,

@@ -72,6 +72,17 @@ def expectations(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(one for one in findings if not _NUMBER.fullmatch(one.number))
 
 
+def unanswered(run: RunResult) -> tuple[str, ...]:
+    """A line for each operation of which nothing came."""
+    return tuple(
+        f"never asked: {one.what}, {one.moment}"
+        if one.asked_ns is None
+        else f"never answered: {one.what}, asked at {one.asked_ns / SECOND:.3f} s"
+        for one in run.operations
+        if not one.is_answered
+    )
+
+
 @frozen(kw_only=True)
 class Event:
     """A line of a run's story."""

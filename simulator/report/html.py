@@ -19,6 +19,7 @@ from simulator.report.figures import (
     promise,
     rule_of_three,
     speed,
+    unanswered,
 )
 from simulator.results import AgentResult, RunResult, SweepResult, SwitchResult, Verdict
 
@@ -58,6 +59,7 @@ def run_page(run: RunResult) -> str:
         not_drawn=len(run.switches) - len(drawn),
         hidden_lanes=space_time.hidden_lanes(run),
         events=events(run),
+        unanswered=unanswered(run),
         promise=promise([run.budget_ns]),
         elapsed=charts.elapsed_of_run(ended, run.budget_ns) if ended else "",
         skew=charts.skew_of_run(flipped) if flipped else "",

@@ -18,6 +18,7 @@ from simulator.report.figures import (
 )
 from simulator.results import (
     Finding,
+    OperationResult,
     Requests,
     RunResult,
     SeedResult,
@@ -38,6 +39,7 @@ def run_document(run: RunResult) -> dict[str, Any]:
         "invariants": _verdicts(invariants(run.findings)),
         "expectations": _verdicts(expectations(run.findings)),
         "violations": _violations(run.findings),
+        "operations": [_operation(one) for one in run.operations],
         "switches": [switch_document(one) for one in run.switches],
         "requests": attrs.asdict(run.requests),
         "reached": list(run.reached),
@@ -63,6 +65,16 @@ def _violations(findings: Sequence[Finding]) -> dict[str, list[str]]:
         if one.violations:
             found.setdefault(one.number, []).extend(one.violations)
     return found
+
+
+def _operation(one: OperationResult) -> dict[str, Any]:
+    """Something that operators did; ``at_s`` None: its moment never came."""
+    return {
+        "at_s": seconds(one.asked_ns),
+        "what": one.what,
+        "answer": one.answer,
+        "code": one.code,
+    }
 
 
 def switch_document(switch: SwitchResult) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from simulator.report.figures import (
     promise,
     rule_of_three,
     speed,
+    unanswered,
 )
 from simulator.report.lanes import Window, around, lanes, whole
 from simulator.results import Finding, RunResult, SweepResult, SwitchResult, Verdict
@@ -55,6 +56,8 @@ class RunText:
         yield from _events(run)
         yield from _findings(run.findings)
         yield _requests(run)
+        for line in unanswered(run):
+            yield Text(f"{line[0].upper()}{line[1:]}.", style="yellow")
         for fault in run.never_struck:
             yield Text(f"Never struck: {fault}.", style="yellow")
         if run.reached:
@@ -107,7 +110,7 @@ def _switches(run: RunResult) -> Iterator[RenderableType]:
         return
     table = _table(
         "EPOCH", "KIND", "OUTCOME", "ACCEPTED", "ELAPSED", "KNOWN", "LOWER BOUND",
-        promise([run.budget_ns]).upper(), "SKEW", "LAGGARDS",
+        f"in {promise([run.budget_ns])}".upper(), "SKEW", "LAGGARDS",
     )  # fmt: skip
     for one in run.switches:
         met = {True: Text("met", "green"), False: Text("missed", "bold red"), None: Text("-")}
