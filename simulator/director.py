@@ -16,8 +16,10 @@ from simulator.operations import Do, Operation
 from simulator.operators import Operators, Wish
 from simulator.process import NodeName
 from simulator.replica_node import ReplicaNode
+from simulator.results import OperationResult
 from simulator.virtual_time import Agenda
 from turnout.protocol.clock import SECOND
+from turnout.protocol.effects import Accepted, Done, Refused
 from turnout.protocol.events import (
     AbortRequested,
     CoordinatorEvent,
@@ -53,6 +55,16 @@ class Stage:
     activation: Mode
 
 
+@define(kw_only=True, eq=False)
+class _Asked:
+    """One operation; ``result`` is what came of it so far, once its moment has come."""
+
+    what: str
+    moment: str
+    at_ns: int | None = None
+    result: Callable[[], tuple[str, str | None]] = lambda: ("none", None)
+
+
 class Director:
     """Arranges the operations of a run."""
 
@@ -62,32 +74,47 @@ class Director:
         self._numbers = 0
         self.last: Wish | None = None
         """The last operation that could begin a switch."""
+        self._asked: list[_Asked] = []
 
     def arrange(self, operation: Operation) -> None:
         """Let an operation be done at its moment."""
-        self._stage.moments.arrange(operation, lambda: self.do(operation))
+        asked = _Asked(what=_name(operation), moment=operation.moment)
+        self._asked.append(asked)
+        self._stage.moments.arrange(operation, lambda: self._do(operation, asked))
 
-    def do(self, operation: Operation) -> None:
+    def results(self) -> tuple[OperationResult, ...]:
+        """What came of each, in the order in which they were asked for."""
+        never = self._stage.agenda.now_ns + 1
+        in_order = sorted(self._asked, key=lambda one: never if one.at_ns is None else one.at_ns)
+        return tuple(_result(one) for one in in_order)
+
+    def _do(self, operation: Operation, asked: _Asked) -> None:
         """Ask for it now; and again, with the same key, as often as it says."""
+        asked.at_ns = self._stage.agenda.now_ns
         if isinstance(operation, doing.RestartOperation):
+            asked.result = lambda: ("done", None)
             self._restart(operation)
             return
         if isinstance(operation, doing.RebaseOperation):
+            asked.result = lambda: ("done" if self.founder.is_done else "none", None)
             self.founder.begin()
             return
         self._numbers += 1
         make = self._event(operation, f"operation-{self._numbers}")
-        name = _name(operation)
         through = self._through(operation)
-        wish = self._stage.operators.ask(name, make, through)
+        wish = self._stage.operators.ask(asked.what, make, through)
+        asked.result = partial(_answer, wish)
         if operation.do in doing.BEGINS_AN_EPOCH:
             self.last = wish
         for number in range(operation.repeat):
-            again = partial(self._again, f"{name} again", make, through)
-            self._stage.agenda.after((number + 1) * REPEAT_NS, again)
+            again = _Asked(what=f"{asked.what} again", moment=asked.moment)
+            act = partial(self._again, again, make, through)
+            self._stage.agenda.after((number + 1) * REPEAT_NS, act)
 
-    def _again(self, name: str, make: MakeEvent, through: ReplicaNode | None) -> None:
-        self._stage.operators.ask(name, make, through)
+    def _again(self, again: _Asked, make: MakeEvent, through: ReplicaNode | None) -> None:
+        again.at_ns = self._stage.agenda.now_ns
+        again.result = partial(_answer, self._stage.operators.ask(again.what, make, through))
+        self._asked.append(again)
 
     def _through(self, operation: Operation) -> ReplicaNode | None:
         if operation.through is None:
@@ -177,6 +204,26 @@ def _region_event(operation: doing.RegionOperation) -> MakeEvent:
     )
 
 
+def _result(asked: _Asked) -> OperationResult:
+    answer, code = asked.result()
+    return OperationResult(
+        what=asked.what, moment=asked.moment, asked_ns=asked.at_ns, answer=answer, code=code
+    )
+
+
+def _answer(wish: Wish) -> tuple[str, str | None]:
+    """What it was answered until now, and a refusal's code."""
+    match wish.answer:
+        case Accepted(epoch=epoch):
+            return f"accepted epoch {epoch}", None
+        case Refused(code=code):
+            return "refused", code
+        case Done():
+            return "done", None
+        case None:
+            return "none", None
+
+
 def _name(operation: Operation) -> str:
     """What is asked, in words."""
     match operation:
@@ -190,5 +237,7 @@ def _name(operation: Operation) -> str:
             return f"{operation.do} {operation.region}"
         case doing.WaiveOperation():
             return f"waive {operation.node}"
+        case doing.RestartOperation():
+            return f"restart {', '.join(operation.node)}"
         case _:
             return str(operation.do)

@@ -29,7 +29,11 @@ ACTOR = "operator"
 
 
 class Founder:
-    """One rebase."""
+    """One rebase.
+
+    Attributes:
+        is_done: whether it was carried out.
+    """
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Founder:
         self._world = world
         self._highest = highest
         self._stopped: dict[NodeName, Process] = {}
+        self.is_done = False
 
     def begin(self) -> None:
         """Run the command; again until it was carried out."""
@@ -84,5 +89,6 @@ class Founder:
             return
         said = f"incarnation {incarnation.number} begins at epoch {record.first_epoch}"
         self._world.observer.noted(self._me, said)
+        self.is_done = True
         for process in self._stopped.values():
             process.start()

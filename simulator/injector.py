@@ -84,11 +84,7 @@ class Injector:
     @property
     def never_struck(self) -> tuple[Fault, ...]:
         """Faults whose moment never came, or that met nobody, or only who is well for good."""
-        struck = {
-            id(one.fault)
-            for one in self.befell
-            if one.nodes or (one.groups and all(one.groups)) or not one.fault.selectors
-        }
+        struck = {id(one.fault) for one in self.befell if _met_somebody(one)}
         return tuple(fault for fault in self._arranged if id(fault) not in struck)
 
     def arrange(self, fault: Fault) -> None:
@@ -205,6 +201,13 @@ class Injector:
 # --- whom it meets -------------------------------------------------------------------------------
 
 
+def _met_somebody(one: Befell) -> bool:
+    """Of a fault between groups: some pair of them. One process is never cut off from itself."""
+    if one.groups:
+        return all(one.groups) and len({name for group in one.groups for name in group}) > 1
+    return bool(one.nodes) or not one.fault.selectors
+
+
 def _touched(parts: Parts, fault: Fault) -> tuple[NodeName, ...]:
     """Whom a fault touches, as things stand: of a region only those that its kind can touch."""
     if isinstance(fault, kinds.EtcdQuorumFault):
@@ -238,14 +241,16 @@ _WRITES = {ACCEPT: Point.ACCEPT_WRITE, DECIDE: Point.DECISION_WRITE}
 def _groups(parts: Parts, fault: Fault) -> tuple[list[NodeName], list[NodeName]]:
     """The two groups, as things stand; whoever is in both belongs to the smaller one.
 
-    Two equal groups are each other's: between everybody and everybody is every pair.
+    Of two groups as large as each other none is the smaller, and every pair of one and the other is
+    meant: between everybody and everybody that is every pair there is.
     """
     assert isinstance(fault, kinds.LinkFault)
     first, second = (list(parts.whereabouts.of(group)) for group in fault.between)
+    both = set(first) & set(second)
     if len(first) < len(second):
-        second = [name for name in second if name not in first]
+        second = [name for name in second if name not in both]
     elif len(second) < len(first):
-        first = [name for name in first if name not in second]
+        first = [name for name in first if name not in both]
     return first, second
 
 

@@ -7,6 +7,7 @@ has a line; a region's distance to itself may be left out, and is then a millise
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
@@ -86,11 +87,16 @@ def _load_shipped(name: str) -> Matrix:
 
 def _load(path: Path, name: str) -> Matrix:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else ""
         raise MatrixError(f"{name} cannot be read: {why or error}") from error
-    return parse(text, name)
+    content = content.removeprefix(codecs.BOM_UTF8)  # Excel's "CSV UTF-8" begins with it
+    try:
+        return parse(content.decode(), name)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise MatrixError(f"{name}:{line}: not UTF-8 text: save it as CSV in UTF-8") from error
 
 
 def parse(text: str, name: str) -> Matrix:
@@ -135,7 +141,7 @@ def _places(headings: Sequence[str], where: str) -> tuple[int, ...]:
     if missing:
         raise MatrixError(
             f"{where}: the first line must name the columns from, to and rtt_ms;"
-            f" {', '.join(missing)} is missing"
+            f" {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
         )
     return tuple(headings.index(column) for column in _COLUMNS)
 

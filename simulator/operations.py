@@ -144,3 +144,6 @@ DOINGS: Mapping[Do, DoRule] = {
 """Every ``do``; SCENARIOS.md has an example of each."""
 
 BEGINS_AN_EPOCH = frozenset({Do.SWITCH, Do.APPLY, Do.ROLLBACK})
+
+ASKED_AGAIN = frozenset({"no-leader", "no-quorum"})
+"""Refusals that are no answer: whoever gets one asks again."""

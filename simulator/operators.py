@@ -13,6 +13,7 @@ from attrs import define
 
 from simulator.door import Answer, Moved, TurnedAway
 from simulator.network import Connection
+from simulator.operations import ASKED_AGAIN
 from simulator.process import Process
 from simulator.replica_node import ReplicaNode
 from simulator.world import World
@@ -77,7 +78,7 @@ class Operators:
             self._try(wish, self._replicas[said.url])
             return
         if isinstance(said, Accepted | Done) or (
-            isinstance(said, Refused) and said.code not in ("no-leader", "no-quorum")
+            isinstance(said, Refused) and said.code not in ASKED_AGAIN
         ):
             wish.answer = said
             self._world.observer.noted(self.process, f"{wish.name}: {told(said)}")

@@ -1,4 +1,4 @@
-"""A proxy beside its agent: it takes its time, refuses, hangs, dies, forgets, and outlives the agent.
+"""A proxy beside its agent: it takes its time, refuses, dies, forgets, and outlives the agent.
 
     proxy = Proxy(agent, process, randomness, users, disk.table)
     proxy.find(tell, booted)       # at each start of the agent: booted(serving)
@@ -20,7 +20,6 @@ from typing import TypeAlias
 from attrs import define, frozen
 
 from simulator.drain_counts import DrainCounts
-from simulator.healing import Heal
 from simulator.process import Process
 from simulator.proxy_faults import ProxyFaults, Step
 from simulator.proxy_knobs import ENVOY, ProxyKnobs, Span
@@ -65,7 +64,6 @@ class Memory(enum.StrEnum):
     """What a proxy comes back with from a restart."""
 
     KEPT = "kept"
-    OLDER = "older"
     NOTHING = "nothing"
 
 
@@ -94,7 +92,6 @@ class Proxy:
         faults: what its steps suffer.
         on_flip: called with each table that it begins to serve: proxy, what, true moment.
         on_restart: called whenever it has come back, with what it serves now, be it less.
-        on_close: called when a source is closed, with the requests that were cut.
     """
 
     def __init__(
@@ -110,7 +107,6 @@ class Proxy:
         self.faults = ProxyFaults()
         self.on_flip: list[Callable[[Proxy, Active, int], None]] = []
         self.on_restart: list[Callable[[Proxy, Active, int], None]] = []
-        self.on_close: list[Callable[[Proxy, CloseSource, int], None]] = []
         self._process = process
         self._agenda = process.agenda
         self._chance = randomness.stream(f"proxy of {process.name}")
@@ -125,7 +121,7 @@ class Proxy:
         self._lingers_until_ns = 0
         self._is_up = True
         self._crashes = 0
-        self._dies_after_flip: Memory | None = None
+        self._dies_after_flip = False
         self._works: list[_Work] = []
         self._finder: Appointment | None = None
         self._found: Callable[[Active], None] | None = None
@@ -261,7 +257,7 @@ class Proxy:
         if wanted.check:
             took_ns = max(took_ns, self._draw(knobs.health_ns))
         took_ns += self.faults.added_ns(Step.STAGE)
-        if self.faults.hangs(Step.STAGE) or took_ns > knobs.staging_limit_ns:
+        if took_ns > knobs.staging_limit_ns:
             self._end_later(work, knobs.staging_limit_ns, _no(work, "not staged in time"))
         else:
             self._then(work, took_ns, lambda: self._staged_now(work, wanted, table))
@@ -337,13 +333,6 @@ class Proxy:
         self._told = _Table(target, self._staged.table)
         if self._flip_due is not None:
             self._flip_due.cancel()
-            self._flip_due = None
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Let the flip that it was told of come, unless one that hangs keeps it."""
-        if self._told is None or self._flip_due is not None or self.faults.hangs(Step.FLIP):
-            return
         self._flip_due = self._agenda.after(self._flip_takes_ns(), self._flip)
 
     def _flip_takes_ns(self) -> int:
@@ -357,8 +346,8 @@ class Proxy:
         target = told.active
         self._lingers_until_ns = self._agenda.now_ns + self.faults.linger_ns if self._live else 0
         self._serve(told)
-        if self._dies_after_flip is not None:
-            self.crash(memory=self._dies_after_flip)
+        if self._dies_after_flip:
+            self.crash()
             return
         for work in list(self._works):
             if isinstance(work.operation, Activate) and _target(work.operation) == target:
@@ -393,7 +382,7 @@ class Proxy:
         took_ns = self._draw(knobs.proof_ns) + self.faults.added_ns(Step.PROVE)
         if abandoned_colours(self._tables(wanted.against), table):
             took_ns = max(took_ns, self._lingers_until_ns - self._agenda.now_ns) + knobs.silence_ns
-        if self.faults.hangs(Step.PROVE) or took_ns > knobs.proof_limit_ns:
+        if took_ns > knobs.proof_limit_ns:
             self._end_later(work, knobs.proof_limit_ns, _no(work, "not proven in time"))
             return
 
@@ -430,45 +419,27 @@ class Proxy:
         live = self._live.table.service(effect.service) if self._live else None
         if not self._is_up or (live is not None and live.sends_to(effect.colour)):
             return
-        count = self._users.close(self.agent, effect.service, effect.colour)
-        for hear in self.on_close:
-            hear(self, effect, count)
+        self._users.close(self.agent, effect.service, effect.colour)
 
     # --- its own process ---------------------------------------------------------------------------
 
-    def crash(self, *, memory: Memory = Memory.KEPT, until_healed: bool = False) -> Heal:
-        """Its process ends; it comes back by itself after a while, or when healed."""
+    def crash(self, *, memory: Memory = Memory.KEPT) -> None:
+        """Its process ends; it comes back by itself after a while."""
         if self._is_up:
             self._die()
         self._crashes += 1
         crash = self._crashes
-        if not until_healed:
-            delay_ns = self._draw(self._knobs.start_ns)
-            self._agenda.after(delay_ns, lambda: self._start(crash, memory))
-        return lambda: self._start(crash, memory)
+        delay_ns = self._draw(self._knobs.start_ns)
+        self._agenda.after(delay_ns, lambda: self._start(crash, memory))
 
-    def die_after_flip(self, *, memory: Memory = Memory.KEPT) -> Heal:
+    def die_after_flip(self) -> None:
         """Let it crash at its next flip, before anybody hears of that."""
-        self._dies_after_flip = memory
-
-        def heal() -> None:
-            self._dies_after_flip = None
-
-        return heal
-
-    def hang(self, step: Step) -> Heal:
-        """Let a step hang; a flip that it was told of comes when this is healed."""
-        heal_step = self.faults.hang(step)
-
-        def heal() -> None:
-            heal_step()
-            self._go_on()
-
-        return heal
+        self._dies_after_flip = True
 
     def _die(self) -> None:
         self._is_up = False
-        self._dies_after_flip = self._staged = None
+        self._dies_after_flip = False
+        self._staged = None
         self._lingers_until_ns = 0
         if self._flip_due is not None:
             self._flip_due.cancel()
@@ -500,9 +471,7 @@ class Proxy:
             self._serve(self._take_told())
             return
         self._told = None
-        if memory is Memory.OLDER:
-            self._live, self._before = self._before, None
-        elif memory is Memory.NOTHING:
+        if memory is Memory.NOTHING:
             self._live = self._before = None
         if self._live is not None:
             self._users.serve(self.agent, self._live.active, self._live.table)

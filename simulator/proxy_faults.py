@@ -23,7 +23,7 @@ class Step(enum.StrEnum):
 
 @define(eq=False)
 class _Fault:
-    """One fault of one step: a refusal (``left`` of them, None: all), a delay, or a hang."""
+    """One fault of one step: a refusal (``left`` of them, None: all), or a delay."""
 
     step: Step
     refusal: Refusal | None = None
@@ -37,7 +37,6 @@ class ProxyFaults:
     def __init__(self) -> None:
         self._refusals: list[_Fault] = []
         self._delays: list[_Fault] = []
-        self._hangs: list[_Fault] = []
         self._lingering: list[_Fault] = []
         self._sick: list[tuple[ServiceName, Colour]] = []
 
@@ -51,10 +50,6 @@ class ProxyFaults:
         """Let a step be refused once it has taken its time; ``no`` matters when staging only."""
         refusal = Refusal(no=no, reason=reason)
         return added(self._refusals, _Fault(step, refusal=refusal, left=times))
-
-    def hang(self, step: Step) -> Heal:
-        """Let a step come to no end; its agent gives up after a while."""
-        return added(self._hangs, _Fault(step))
 
     def linger(self, span_ns: int) -> Heal:
         """After each flip let an old worker answer new requests for so long.
@@ -70,10 +65,6 @@ class ProxyFaults:
     def added_ns(self, step: Step) -> int:
         """How much longer a step takes."""
         return sum(fault.add_ns for fault in self._delays if fault.step is step)
-
-    def hangs(self, step: Step) -> bool:
-        """Whether a step that is begun now comes to no end."""
-        return any(fault.step is step for fault in self._hangs)
 
     @property
     def linger_ns(self) -> int:

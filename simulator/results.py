@@ -6,6 +6,7 @@ All moments are true ones, in nanoseconds of virtual time since the run began.
 from __future__ import annotations
 
 import enum
+import shlex
 
 from attrs import evolve, frozen
 
@@ -89,6 +90,30 @@ class SwitchResult:
 
 
 @frozen(kw_only=True)
+class OperationResult:
+    """One thing that operators did, or were to do.
+
+    Attributes:
+        what: in words; ``again`` where the same request was repeated.
+        moment: when it was to be done, in words.
+        asked_ns: when it was first asked for; None: its moment never came.
+        answer: ``accepted epoch 3``, ``done``, ``refused``, or ``none`` before the run ended.
+        code: of a refusal, the problem's name.
+    """
+
+    what: str
+    moment: str
+    asked_ns: int | None
+    answer: str = "none"
+    code: str | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether anything came of it."""
+        return self.answer != "none"
+
+
+@frozen(kw_only=True)
 class Requests:
     """Users' requests, counted: see ``users.py`` for what each word means."""
 
@@ -162,8 +187,10 @@ class RunResult:
     """One run.
 
     Attributes:
+        budget_ns: within which every switch is to be over (L1): what ``sla_met`` is of.
         trace_digest: of every step, and of every record as it went to disk or store (``trace.py``).
         findings: one for each invariant, by number, then the scenario's expectations.
+        operations: in the order in which they were asked for, then those whose moment never came.
         reached: the marks of rare states that were reached, sorted.
         never_struck: the faults that the scenario asked for and that hurt nobody, a line each.
         nodes: every process with its region, in the order to draw them.
@@ -172,8 +199,10 @@ class RunResult:
     name: str
     seed: int
     verdict: Verdict
+    budget_ns: int
     trace_digest: str
     findings: tuple[Finding, ...]
+    operations: tuple[OperationResult, ...] = ()
     switches: tuple[SwitchResult, ...]
     requests: Requests
     reached: tuple[str, ...]
@@ -206,6 +235,7 @@ class SeedResult:
 
     seed: int
     verdict: Verdict
+    budget_ns: int
     violated: tuple[str, ...] = ()
     first: str = ""
     fault_kinds: tuple[str, ...] = ()
@@ -222,6 +252,7 @@ class SeedResult:
         return cls(
             seed=run.seed,
             verdict=run.verdict,
+            budget_ns=run.budget_ns,
             violated=run.violated,
             first=next(sentences, ""),
             fault_kinds=tuple(sorted(set(run.fault_kinds))),
@@ -269,6 +300,7 @@ class SweepResult:
 
     Attributes:
         name: what was swept: ``swarm``, or a scenario's name.
+        scenario: what ``sim run`` is given to run that scenario; empty: it was the swarm.
         marks: every mark there is, those that no run reached included.
         wall_ns: from start to end, on ``workers`` processes.
     """
@@ -279,6 +311,13 @@ class SweepResult:
     canaries: tuple[CanaryResult, ...] = ()
     wall_ns: int = 0
     workers: int = 1
+    scenario: str = ""
+
+    def again(self, seed: int) -> str:
+        """The command that runs one of the seeds again."""
+        if not self.scenario:
+            return f"turnout sim replay {seed}"
+        return f"turnout sim run {shlex.quote(self.scenario)} --seed {seed}"
 
     @property
     def verdict(self) -> Verdict:
@@ -286,6 +325,11 @@ class SweepResult:
         found = {run.verdict for run in self.runs}
         worst = (Verdict.INVALID, Verdict.UNKNOWN, Verdict.VALID)
         return next((one for one in worst if one in found), Verdict.UNKNOWN)
+
+    @property
+    def budgets_ns(self) -> tuple[int, ...]:
+        """What its runs promise, once each, in order: a world's distances may ask for more time."""
+        return tuple(sorted({run.budget_ns for run in self.runs}))
 
     @property
     def missed(self) -> tuple[str, ...]:

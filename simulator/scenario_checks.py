@@ -11,9 +11,9 @@ from simulator.fault_kinds import HOSTS, KINDS, Fault, UnhealthyFault
 from simulator.judging.marks import MARKS
 from simulator.moments import REACHED_BY, Moment
 from simulator.operations import (
+    ASKED_AGAIN,
     BEGINS_AN_EPOCH,
     ApplyOperation,
-    Do,
     Operation,
     RegionOperation,
     RestartOperation,
@@ -22,7 +22,6 @@ from simulator.operations import (
     WaiveOperation,
 )
 from simulator.population import MOVING, Node, Role, Selector, select
-from simulator.results import Verdict
 from simulator.scenario import Scenario
 from turnout.protocol.identifiers import AgentId, Region, ServiceName
 from turnout.protocol.invariants import COURSE, SAFETY
@@ -36,8 +35,15 @@ NUMBERS = tuple(dict.fromkeys(number for number, _ in (*SAFETY, *COURSE)))
 _LISTED = 24
 
 
-def scenario_faults(scenario: Scenario, all_regions: Sequence[Region]) -> list[Objection]:
-    """Everything that is wrong; ``all_regions`` are those of the scenario's matrix."""
+def scenario_faults(
+    scenario: Scenario, all_regions: Sequence[Region], problems: Sequence[str]
+) -> list[Objection]:
+    """Everything that is wrong.
+
+    Args:
+        all_regions: those of the scenario's matrix.
+        problems: the names of all problems that a request may be refused with.
+    """
     wrong = list(_topology(scenario, all_regions))
     if wrong:
         return wrong  # nobody can be named before it is known who is there
@@ -54,7 +60,7 @@ def scenario_faults(scenario: Scenario, all_regions: Sequence[Region]) -> list[O
         if fault in scenario.faults[:number]:
             wrong.append((place, f"is fault[{scenario.faults.index(fault)}] once more"))
     wrong.extend(_at("core", _core(world)))
-    wrong.extend(_at("expect", _expect(world)))
+    wrong.extend(_at("expect", _expect(world, problems)))
     return wrong
 
 
@@ -185,7 +191,7 @@ def _core(world: World) -> Iterator[Objection]:
             yield "node", why
 
 
-def _expect(world: World) -> Iterator[Objection]:
+def _expect(world: World, problems: Sequence[str]) -> Iterator[Objection]:
     expect = world.scenario.expect
     for agent in expect.laggards or ():
         if agent not in world.agents:
@@ -196,9 +202,20 @@ def _expect(world: World) -> Iterator[Objection]:
     for number in expect.violated:
         if number not in NUMBERS:
             yield "violated", f"names {number}, which is no invariant{_among(number, NUMBERS)}"
-    if expect.violated and expect.verdict is not Verdict.INVALID:
+    if expect.violated and expect.verdict != "invalid":
         yield "violated", 'is expected of verdict = "invalid" only'
-    begins = [one for one in world.scenario.operations if one.do in BEGINS_AN_EPOCH | {Do.ABORT}]
+    if expect.verdict == "invalid" and not expect.violated:
+        yield "violated", 'is missing: verdict = "invalid" needs the numbers of what is broken'
+    if expect.refused is not None:
+        yield from _refused(expect.refused, problems)
+    begins = [one for one in world.scenario.operations if one.do in BEGINS_AN_EPOCH]
     for key in ("outcome", "refused", "laggards", "elapsed_s_max"):
         if getattr(expect, key) is not None and not begins:
             yield key, "is expected of a switch, and no operation begins one"
+
+
+def _refused(code: str, problems: Sequence[str]) -> Iterator[Objection]:
+    if code not in problems:
+        yield "refused", f"names {code}, which is no problem{_among(code, problems)}"
+    elif code in ASKED_AGAIN:
+        yield "refused", f"is never {code}: then operators ask again until they are answered"

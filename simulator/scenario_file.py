@@ -26,6 +26,7 @@ from simulator.scenario import Scenario
 from simulator.scenario_checks import scenario_faults
 from turnout.protocol.identifiers import NAME_RULE, Region, ServiceName, is_name
 from turnout.runtime.config import ConfigError, load_toml, parse_toml
+from turnout.runtime.problems import problem_types
 from turnout.runtime.structuring import Fault as Objection
 from turnout.runtime.structuring import FaultsError, described, shown, strict_converter
 
@@ -49,9 +50,10 @@ def _checked(scenario: Scenario, source: str, folder: Path) -> Scenario:
     except MatrixError as error:
         wrong = Objection(path="topology.matrix", message=f"cannot be used: {error}")
         raise ConfigError(source, (wrong,)) from error
-    objections = [Objection(path=p, message=m) for p, m in scenario_faults(scenario, regions)]
-    if objections:
-        raise ConfigError(source, tuple(objections))
+    problems = [problem.name for problem in problem_types()]
+    wrong_keys = scenario_faults(scenario, regions, problems)
+    if wrong_keys:
+        raise ConfigError(source, tuple(Objection(path=p, message=m) for p, m in wrong_keys))
     return scenario
 
 

@@ -1,4 +1,4 @@
-"""A failing seed, made small: fewer faults, fewer operations, less time, while it still fails.
+"""A failing scenario, made small: fewer faults, fewer operations, less time, while it still fails.
 
 Faults are taken out by halves, then quarters and so on (*delta debugging*, Zeller and Hildebrandt, IEEE
 TSE 2002): what is left is such that no single one can be spared. All chance is drawn by name, so what
@@ -7,19 +7,26 @@ stays befalls the same nodes at the same moments.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from attrs import evolve, frozen
 
-from simulator.results import RunResult, Verdict
-from simulator.scenario import Scenario
+from simulator import matrices
+from simulator.results import Finding, RunResult, Verdict
+from simulator.scenario import Expect, Scenario
+from simulator.scenario_checks import NUMBERS, scenario_faults
 from simulator.simulation import run
-from turnout.protocol.clock import SECOND
 
 Fails = Callable[[Scenario], bool]
 Progress = Callable[[str], None]
 Item = TypeVar("Item")
+
+_MOMENT = re.compile(r"at ([0-9.]+) s: ")
+"""How a violation begins that was seen at a moment."""
+
+_FIGURE = re.compile(r"[0-9][0-9.]*")
 
 AFTER_S = 20.0
 """What happens after the failure is of no interest, but for so long."""
@@ -30,7 +37,9 @@ class Shrunk:
     """A scenario that fails like the one it was made from.
 
     Attributes:
-        numbers: what it breaks.
+        scenario: says in ``[expect]`` which invariants it breaks, and is valid as long as it does; one
+            that breaks none, but only what was expected of it, goes on expecting that.
+        numbers: what it breaks: invariants, ``run`` if it broke down; else expectations.
         runs: how many runs it took to find.
     """
 
@@ -40,28 +49,60 @@ class Shrunk:
 
 
 class _Counter:
-    """Runs scenarios and counts; fails if one of the same numbers is broken."""
+    """Runs scenarios and counts; fails if one of the same failures is there."""
 
-    def __init__(self, numbers: tuple[str, ...], progress: Progress) -> None:
-        self.numbers = numbers
+    def __init__(self, wanted: frozenset[str], progress: Progress) -> None:
         self.runs = 0
+        self._wanted = wanted
         self._progress = progress
 
     def __call__(self, scenario: Scenario) -> bool:
+        if not _is_whole(scenario):
+            return False
         self.runs += 1
-        found = run(scenario, keep_story=False)
-        fails = not set(self.numbers).isdisjoint(found.violated)
+        found = failures(scenario, run(scenario, keep_story=False))
+        fails = not self._wanted.isdisjoint(_likeness(found))
         size = f"{len(scenario.faults)} faults, {len(scenario.operations)} operations"
         self._progress(f"run {self.runs}: {size}: {'still fails' if fails else 'passes'}")
         return fails
 
 
+def _is_whole(scenario: Scenario) -> bool:
+    """Whether it could be written and read again: nothing in it waits for what was taken out."""
+    regions = matrices.load(scenario.topology.matrix).regions
+    code = scenario.expect.refused
+    return not scenario_faults(scenario, regions, (code,) if code else ())
+
+
+def failures(scenario: Scenario, result: RunResult) -> tuple[Finding, ...]:
+    """What a run broke that its scenario does not expect to be broken.
+
+    What was expected of the run counts only where it broke nothing else: a run out of which everything
+    is taken does not come to what was expected either.
+    """
+    if result.verdict is Verdict.VALID:
+        return ()
+    expected = scenario.expect.violated
+    broken = [one for one in result.findings if one.violations and one.number not in expected]
+    graver = [one for one in broken if one.number in (*NUMBERS, "run")]
+    return tuple(graver or broken)
+
+
+def _likeness(failed: Sequence[Finding]) -> frozenset[str]:
+    """What makes two failures alike: the number; of an expectation what came instead, but for figures."""
+    return frozenset(
+        one.number if not one.number.startswith("expect.") else f"{one.number}: {sentence}"
+        for one in failed
+        for sentence in (_FIGURE.sub("#", text) for text in one.violations)
+    )
+
+
 def shrink(scenario: Scenario, *, progress: Progress) -> Shrunk | None:
     """Make a failing scenario small; None if it does not fail."""
-    result = run(scenario, keep_story=False)
-    if not result.violated:
+    failed = failures(scenario, run(scenario, keep_story=False))
+    if not failed:
         return None
-    fails = _Counter(result.violated, progress)
+    fails = _Counter(_likeness(failed), progress)
     small = scenario
     while True:
         before = small
@@ -70,12 +111,15 @@ def shrink(scenario: Scenario, *, progress: Progress) -> Shrunk | None:
         if small == before:
             break
     small = _shorter(small, run(small, keep_story=False), fails)
-    numbers = run(small, keep_story=False).violated
-    name = f"{scenario.name}-shrunk"
-    expect = evolve(small.expect, verdict=Verdict.INVALID, violated=numbers)
-    return Shrunk(
-        scenario=evolve(small, name=name, expect=expect), numbers=numbers, runs=fails.runs
-    )
+    result = run(small, keep_story=False)
+    named = evolve(small, name=f"{scenario.name}-shrunk", expect=_expected(small, result))
+    numbers = dict.fromkeys(one.number for one in failures(small, result))
+    return Shrunk(scenario=named, numbers=tuple(numbers), runs=fails.runs)
+
+
+def _expected(small: Scenario, result: RunResult) -> Expect:
+    broken = tuple(number for number in result.violated if number in NUMBERS)
+    return Expect(verdict="invalid", violated=broken) if broken else small.expect
 
 
 def _with_faults(scenario: Scenario, fails: Fails) -> Scenario:
@@ -90,10 +134,11 @@ def _with_operations(scenario: Scenario, fails: Fails) -> Scenario:
 
 def _shorter(scenario: Scenario, result: RunResult, fails: Fails) -> Scenario:
     """End it soon after the first violation, unless what fails is that something never came."""
-    moments = [_moment_ns(text) for one in result.findings for text in one.violations]
+    texts = [text for one in failures(scenario, result) for text in one.violations]
+    moments = [float(found[1]) for text in texts if (found := _MOMENT.match(text))]
     if not moments:
-        return scenario
-    end_s = min(moments) / SECOND + AFTER_S
+        return scenario  # what is expected of a whole run is seen at its end
+    end_s = min(moments) + AFTER_S
     brief = evolve(scenario, duration_s=min(scenario.duration_s, float(round(end_s))))
     kept = [o for o in brief.operations if o.at_s is None or o.at_s <= brief.duration_s]
     faults = [f for f in brief.faults if f.at_s is None or f.at_s <= brief.duration_s]
@@ -101,11 +146,6 @@ def _shorter(scenario: Scenario, result: RunResult, fails: Fails) -> Scenario:
     if brief.core is not None and brief.core.at_s > brief.duration_s:
         brief = evolve(brief, core=None)
     return brief if fails(brief) else scenario
-
-
-def _moment_ns(violation: str) -> int:
-    """When a violation was seen: ``at 12.500000 s: ...``."""
-    return round(float(violation.partition(" s:")[0].removeprefix("at ")) * SECOND)
 
 
 def fewest(items: Sequence[Item], fails: Callable[[Sequence[Item]], bool]) -> Sequence[Item]:

@@ -45,7 +45,7 @@ from simulator.replica_node import ReplicaNode
 from simulator.results import Finding, RunResult, Verdict
 from simulator.scenario import Scenario
 from simulator.trace import Trace
-from simulator.users import UserKnobs, Users
+from simulator.users import MILLION, UserKnobs, Users
 from simulator.virtual_time import Agenda
 from simulator.world import World
 from turnout.protocol.clock import MS, SECOND
@@ -352,7 +352,7 @@ def _user_knobs(scenario: Scenario) -> UserKnobs:
     users = scenario.users
     return UserKnobs(
         per_day=users.requests_per_day,
-        long_per_thousand=round(users.long_share * 1000),
+        long_per_million=round(users.long_share * MILLION),
         long_ns=round(users.long_s * SECOND),
         moves_per_million=users.movers,
     )

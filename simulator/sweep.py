@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +103,10 @@ def look_for(canary: Canary, most: int = CANARY_SEEDS) -> CanaryResult:
 
 @contextmanager
 def _pool(workers: int) -> Iterator[multiprocessing.pool.Pool]:
-    """Processes that take one seed at a time: some take ten times as long as others."""
+    """Processes that take one seed at a time: some take ten times as long as others.
+
+    Ctrl-C reaches them all, and is the affair of whoever waits for them.
+    """
     context = multiprocessing.get_context("fork")
-    with context.Pool(workers) as pool:
+    with context.Pool(workers, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
         yield pool

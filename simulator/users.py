@@ -59,30 +59,25 @@ _LEFT = tuple(round(-_THOUSAND * math.log(1 - (i + 0.5) / _STEPS)) for i in rang
 
 @frozen(kw_only=True)
 class UserKnobs:
-    """Who the users are.
+    """Who the users are. What has no default here is ``[users]`` of a scenario, with its reasons.
 
     Attributes:
-        per_day: requests a day over all regions: a large shop's or bank's, 1,157 a second.
-        shares: a region's share relative to the others'; those not named have 1. Equal by default:
-            then no region's trouble is hidden by its size.
-        request_ns: mean length of an ordinary request. Our choice: a page's call to a service.
-        long_per_thousand, long_ns: so many are long (downloads, streams, upgraded connections), and
-            how long on the mean. Our choice: about the default drain timeout of 30 s, so that some
-            outlive it.
+        per_day: requests a day over all regions, each of which has as many: then no region's trouble
+            is hidden by its size.
+        long_per_million, long_ns: so many are long, and how long on the mean.
         moves_per_million: of a million requests, those of users who were at another edge before.
-            Our choice: anycast routes and resolvers change rarely.
+        request_ns: mean length of an ordinary request. Our choice: a page's call to a service.
         move_ns: from such a user's last answer there to the first request here. Our choice: a page
             that goes on loading.
         sample_after_ns: when, after a flip, single requests are sent: at once, and when an old
             worker that nginx leaves behind for 100 ms would be found, were it three times slower.
     """
 
-    per_day: int = 100 * MILLION
-    shares: tuple[tuple[Region, int], ...] = ()
+    per_day: int
+    long_per_million: int
+    long_ns: int
+    moves_per_million: int
     request_ns: int = 50 * MS
-    long_per_thousand: int = 5
-    long_ns: int = 30 * SECOND
-    moves_per_million: int = 1000
     move_ns: int = 200 * MS
     sample_after_ns: tuple[int, ...] = (0, 300 * MS)
 
@@ -140,9 +135,7 @@ class Users:
         on_sample: called with each sampled request.
     """
 
-    def __init__(
-        self, agenda: Agenda, randomness: Randomness, knobs: UserKnobs = UserKnobs()
-    ) -> None:
+    def __init__(self, agenda: Agenda, randomness: Randomness, knobs: UserKnobs) -> None:
         self.on_sample: Callable[[Sample], None] | None = None
         self._agenda = agenda
         self._knobs = knobs
@@ -305,11 +298,11 @@ class Users:
             return 0, 0
         rate = self._rate(edge) * service.weights.of(source[1])
         served_ns = now_ns - since_ns
-        long_ppt = self._knobs.long_per_thousand
+        long_ppm = self._knobs.long_per_million
         short_ns, long_ns = (min(length_ns, served_ns) for length_ns in self._lengths_ns())
-        unit = DAY_NS * FULL_WEIGHT * _THOUSAND
-        short = rate * (_THOUSAND - long_ppt) * short_ns // unit
-        return short, rate * long_ppt * long_ns // unit
+        unit = DAY_NS * FULL_WEIGHT * MILLION
+        short = rate * (MILLION - long_ppm) * short_ns // unit
+        return short, rate * long_ppm * long_ns // unit
 
     # --- one by one --------------------------------------------------------------------------------
 
@@ -360,10 +353,4 @@ def _rates(knobs: UserKnobs, edges: list[tuple[AgentId, Region]]) -> dict[AgentI
     regions: dict[Region, int] = {}
     for _, region in edges:
         regions[region] = regions.get(region, 0) + 1
-    named = dict(knobs.shares)
-    shares = {region: named.get(region, 1) for region in regions}
-    whole = sum(shares.values())
-    return {
-        agent: knobs.per_day * shares[region] // (max(1, whole) * regions[region])
-        for agent, region in edges
-    }
+    return {agent: knobs.per_day // (len(regions) * regions[region]) for agent, region in edges}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def judged(simulation: Simulation, switches: Sequence[SwitchResult]) -> list[Finding]:
-    """One finding for each key of ``[expect]`` that is given, but ``verdict`` and ``violated``."""
+    """One finding for each key of ``[expect]`` that is given, but ``verdict`` and ``violated`` (``summing_up.py``)."""
     return [
         Finding(
             number=f"expect.{name}",

@@ -44,14 +44,16 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
         for epoch, switch in sorted(judge.chronicle.switches.items())
     )
     findings = [_finding(simulation, number, has_core=core is not None) for number in NUMBERS]
-    expected = judged(simulation, switches)
+    expected = [*_as_broken(simulation, findings), *judged(simulation, switches)]
     story = judge.story.told()
     return RunResult(
         name=simulation.scenario.name,
         seed=simulation.randomness.seed,
         verdict=_verdict(simulation, findings, expected),
+        budget_ns=simulation.timing.budget_ns,
         trace_digest=simulation.trace.digest,
         findings=(*findings, *expected),
+        operations=simulation.director.results(),
         switches=switches,
         requests=simulation.users.requests(),
         reached=judge.marks.reached,
@@ -102,13 +104,22 @@ def _worst(findings: Sequence[Finding]) -> Verdict:
 def _verdict(
     simulation: Simulation, found: Sequence[Finding], expected: Sequence[Finding]
 ) -> Verdict:
-    """Of the run: what its scenario expects of the invariants is no fault, and anything else is."""
-    expect, verdict = simulation.scenario.expect, _worst(found)
-    if expect.verdict is Verdict.VALID:
-        return _worst((*found, *expected))
-    broken = {finding.number for finding in found if finding.verdict is Verdict.INVALID}
-    as_expected = verdict is expect.verdict and broken == set(expect.violated)
-    return _worst(expected) if as_expected else Verdict.INVALID
+    """Of the run: what its scenario expects to be broken is no fault, and anything else is."""
+    as_broken = simulation.scenario.expect.verdict == "invalid"
+    return _worst(expected if as_broken else (*found, *expected))
+
+
+def _as_broken(simulation: Simulation, found: Sequence[Finding]) -> Iterator[Finding]:
+    """Where a scenario expects that something breaks: whether that broke, and nothing else."""
+    expect = simulation.scenario.expect
+    if expect.verdict == "valid":
+        return
+    broken = [finding.number for finding in found if finding.verdict is Verdict.INVALID]
+    if set(broken) == set(expect.violated):
+        yield Finding(number="expect.verdict", verdict=Verdict.VALID)
+        return
+    text = f"broken is {', '.join(broken) or 'nothing'}, not {', '.join(expect.violated)}"
+    yield Finding(number="expect.verdict", verdict=Verdict.INVALID, violations=(text,))
 
 
 def _switch(simulation: Simulation, epoch: Epoch, switch: Switch) -> SwitchResult:

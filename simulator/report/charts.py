@@ -20,7 +20,7 @@ from simulator.report.drawing import (
     plain_axes,
     svg,
 )
-from simulator.report.figures import BUDGET_S, KindResult, duration, known, quantile
+from simulator.report.figures import KindResult, duration, known, promise, quantile
 from simulator.results import SwitchResult
 from turnout.protocol.clock import MS, SECOND
 
@@ -47,18 +47,31 @@ def _over(axes: Axes, x: float, text: str, colour: str, *, dashed: bool = False)
     )  # fmt: skip
 
 
+def _promise(axes: Axes, budgets_ns: Sequence[int]) -> None:
+    """Where the promise ends: a line; of runs that promise different times all between."""
+    least_s, most_s = budgets_ns[0] / SECOND, budgets_ns[-1] / SECOND
+    if least_s < most_s:
+        axes.axvspan(least_s, most_s, color=BAD, alpha=0.14, linewidth=0)
+    _over(axes, most_s, promise(budgets_ns), BAD)
+
+
+def _end_ns(budgets_ns: Sequence[int]) -> int:
+    """How far an axis goes: the promise is not its end."""
+    return max(60 * SECOND, 2 * budgets_ns[-1])
+
+
 def _log_seconds(axes: Axes, low_ns: float, high_ns: float) -> None:
     """A logarithmic axis whose ticks are round durations."""
     axes.set_xscale("log")
     axes.set_xlim(low_ns / SECOND, high_ns / SECOND)
-    ticks_ns = [n * 10**power for power in range(4, 11) for n in (1, 3)]
+    ticks_ns = [n * 10**power for power in range(4, 13) for n in (1, 3)]
     shown = [ns for ns in ticks_ns if low_ns <= ns <= high_ns]
     labels = [f"{ns / SECOND:g} s" if ns >= SECOND else f"{ns / MS:g} ms" for ns in shown]
     axes.set_xticks([ns / SECOND for ns in shown], labels)
     axes.minorticks_off()
 
 
-def elapsed_of_run(switches: Sequence[SwitchResult]) -> str:
+def elapsed_of_run(switches: Sequence[SwitchResult], budget_ns: int) -> str:
     """Each switch's time to live as a bar, its lower bound as a tick, and the promise."""
     shown = [one for one in switches if one.elapsed_ns is not None]
     with in_style():
@@ -79,8 +92,8 @@ def elapsed_of_run(switches: Sequence[SwitchResult]) -> str:
         axes.set_yticks(range(len(shown)), [f"epoch {one.epoch} {one.kind}" for one in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         least = min(known(one.lower_bound_ns or one.elapsed_ns for one in shown), default=SECOND)
-        _log_seconds(axes, max(least, MS) / 4, 60 * SECOND)
-        _over(axes, BUDGET_S, "30 s", BAD)
+        _log_seconds(axes, max(least, MS) / 4, _end_ns([budget_ns]))
+        _promise(axes, [budget_ns])
         return svg(figure)
 
 
@@ -110,7 +123,7 @@ def skew_of_run(switches: Sequence[SwitchResult]) -> str:
         return svg(figure)
 
 
-def elapsed_of_sweep(switches: Sequence[SwitchResult]) -> str:
+def elapsed_of_sweep(switches: Sequence[SwitchResult], budgets_ns: Sequence[int]) -> str:
     """The distribution of time to live, with that of the lower bounds behind it."""
     elapsed = known(one.elapsed_ns for one in switches)
     bounds = known(one.lower_bound_ns for one in switches)
@@ -119,11 +132,12 @@ def elapsed_of_sweep(switches: Sequence[SwitchResult]) -> str:
         axes = figure.add_subplot()
         plain_axes(axes, grid="both")
         low_ns = min([*elapsed, *bounds], default=SECOND) / 1.5
-        bins = np.geomspace(max(low_ns, MS), 60 * SECOND, _BINS) / SECOND
+        end_ns = _end_ns(budgets_ns)
+        bins = np.geomspace(max(low_ns, MS), end_ns, _BINS) / SECOND
         _histogram(axes, bounds, bins, MUTED, "lower bound", filled=False)
         _histogram(axes, elapsed, bins, LIVE, "accepted until over", filled=True)
-        _log_seconds(axes, max(low_ns, MS), 60 * SECOND)
-        _over(axes, BUDGET_S, "30 s", BAD)
+        _log_seconds(axes, max(low_ns, MS), end_ns)
+        _promise(axes, budgets_ns)
         for name, share in (("median", 0.5), ("p99", 0.99)):
             at_ns = quantile(elapsed, share)
             if at_ns is not None:
@@ -199,7 +213,7 @@ def skew_of_sweep(switches: Sequence[SwitchResult]) -> str:
         return svg(figure)
 
 
-def kinds_of_sweep(kinds: Sequence[KindResult]) -> str:
+def kinds_of_sweep(kinds: Sequence[KindResult], budgets_ns: Sequence[int]) -> str:
     """For each kind of fault: what its switches came to, and how long they took."""
     with in_style():
         figure = new_figure(0.9 + 0.27 * len(kinds))
@@ -217,8 +231,8 @@ def kinds_of_sweep(kinds: Sequence[KindResult]) -> str:
                 right.plot(s.p99_ns / SECOND, row, "|", color=INK, markersize=9, mew=2)
                 right.plot(s.largest_ns / SECOND, row, "o", color=INK, markersize=5)
         medians = known(kind.elapsed.median_ns for kind in kinds)
-        _log_seconds(right, max(min(medians, default=SECOND), MS) / 2, 60 * SECOND)
-        _over(right, BUDGET_S, "30 s", BAD)
+        _log_seconds(right, max(min(medians, default=SECOND), MS) / 2, _end_ns(budgets_ns))
+        _promise(right, budgets_ns)
         right.set_xlabel("median, p99 and longest time until over")
         left.set_yticks(range(len(kinds)), [f"{one.kind} ({one.runs:,})" for one in kinds])
         left.set_ylim(len(kinds) - 0.4, -0.6)

@@ -11,9 +11,6 @@ from attrs import frozen
 from simulator.results import Finding, RunResult, SeedResult, SweepResult, SwitchResult, Verdict
 from turnout.protocol.clock import MS, SECOND
 
-BUDGET_S = 30.0
-"""The promise (L1)."""
-
 _NUMBER = re.compile(r"[SL][0-9]+")
 
 
@@ -39,6 +36,21 @@ def duration(ns: int | None) -> str:
     return f"{ns / 1000:.0f} us"
 
 
+def promise(budgets_ns: Sequence[int]) -> str:
+    """Within what time switches are to be over (L1): ``30 s``, or of many runs ``30 to 34.5 s``."""
+    ends = dict.fromkeys(f"{ns / SECOND:.4g}" for ns in (budgets_ns[0], budgets_ns[-1]))
+    return f"{' to '.join(ends)} s"
+
+
+def late(sweep: SweepResult) -> str:
+    """How many of a sweep's switches broke the promise, in words."""
+    missed = count(sum(one.sla_met is False for one in sweep.switches))
+    if not sweep.budgets_ns:
+        return f"{missed} took longer than promised"
+    whose = "" if len(sweep.budgets_ns) == 1 else "its run promises, "
+    return f"{missed} took longer than {whose}{promise(sweep.budgets_ns)}"
+
+
 def count(number: int) -> str:
     """A whole number with its thousands apart."""
     return f"{number:,}"
@@ -58,6 +70,17 @@ def invariants(findings: Sequence[Finding]) -> tuple[Finding, ...]:
 def expectations(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """The findings about what the scenario expects."""
     return tuple(one for one in findings if not _NUMBER.fullmatch(one.number))
+
+
+def unanswered(run: RunResult) -> tuple[str, ...]:
+    """A line for each operation of which nothing came."""
+    return tuple(
+        f"never asked: {one.what}, {one.moment}"
+        if one.asked_ns is None
+        else f"never answered: {one.what}, asked at {one.asked_ns / SECOND:.3f} s"
+        for one in run.operations
+        if not one.is_answered
+    )
 
 
 @frozen(kw_only=True)

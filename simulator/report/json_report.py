@@ -18,6 +18,7 @@ from simulator.report.figures import (
 )
 from simulator.results import (
     Finding,
+    OperationResult,
     Requests,
     RunResult,
     SeedResult,
@@ -33,10 +34,12 @@ def run_document(run: RunResult) -> dict[str, Any]:
         "name": run.name,
         "verdict": run.verdict,
         "seed": run.seed,
+        "budget_s": seconds(run.budget_ns),
         "trace_digest": run.trace_digest,
         "invariants": _verdicts(invariants(run.findings)),
         "expectations": _verdicts(expectations(run.findings)),
         "violations": _violations(run.findings),
+        "operations": [_operation(one) for one in run.operations],
         "switches": [switch_document(one) for one in run.switches],
         "requests": attrs.asdict(run.requests),
         "reached": list(run.reached),
@@ -62,6 +65,16 @@ def _violations(findings: Sequence[Finding]) -> dict[str, list[str]]:
         if one.violations:
             found.setdefault(one.number, []).extend(one.violations)
     return found
+
+
+def _operation(one: OperationResult) -> dict[str, Any]:
+    """Something that operators did; ``at_s`` None: its moment never came."""
+    return {
+        "at_s": seconds(one.asked_ns),
+        "what": one.what,
+        "answer": one.answer,
+        "code": one.code,
+    }
 
 
 def switch_document(switch: SwitchResult) -> dict[str, Any]:
@@ -134,6 +147,7 @@ def _seed_document(run: SeedResult) -> dict[str, Any]:
     return {
         "seed": run.seed,
         "verdict": run.verdict,
+        "budget_s": seconds(run.budget_ns),
         "violated": list(run.violated),
         "first": run.first,
         "fault_kinds": list(run.fault_kinds),

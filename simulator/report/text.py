@@ -12,7 +12,6 @@ from rich.text import Text
 
 from simulator.report import timeline
 from simulator.report.figures import (
-    BUDGET_S,
     Spread,
     by_kind,
     count,
@@ -20,8 +19,11 @@ from simulator.report.figures import (
     events,
     expectations,
     invariants,
+    late,
+    promise,
     rule_of_three,
     speed,
+    unanswered,
 )
 from simulator.report.lanes import Window, around, lanes, whole
 from simulator.results import Finding, RunResult, SweepResult, SwitchResult, Verdict
@@ -50,10 +52,12 @@ class RunText:
         yield _headline(run.name, run.verdict, f"seed {run.seed}")
         yield ""
         yield from _drawings(run, width)
-        yield from _switches(run.switches)
+        yield from _switches(run)
         yield from _events(run)
         yield from _findings(run.findings)
         yield _requests(run)
+        for line in unanswered(run):
+            yield Text(f"{line[0].upper()}{line[1:]}.", style="yellow")
         for fault in run.never_struck:
             yield Text(f"Never struck: {fault}.", style="yellow")
         if run.reached:
@@ -100,14 +104,15 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _switches(switches: Sequence[SwitchResult]) -> Iterator[RenderableType]:
-    if not switches:
+def _switches(run: RunResult) -> Iterator[RenderableType]:
+    if not run.switches:
         yield Text("No switch was accepted.")
         return
     table = _table(
-        "EPOCH", "KIND", "OUTCOME", "ACCEPTED", "ELAPSED", "KNOWN", "LOWER BOUND", "SLA", "SKEW", "LAGGARDS"
+        "EPOCH", "KIND", "OUTCOME", "ACCEPTED", "ELAPSED", "KNOWN", "LOWER BOUND",
+        f"in {promise([run.budget_ns])}".upper(), "SKEW", "LAGGARDS",
     )  # fmt: skip
-    for one in switches:
+    for one in run.switches:
         met = {True: Text("met", "green"), False: Text("missed", "bold red"), None: Text("-")}
         table.add_row(
             str(one.epoch),
@@ -217,11 +222,9 @@ def _spreads(sweep: SweepResult) -> Iterator[RenderableType]:
         figures = (s.median_ns, s.p99_ns, s.p999_ns, s.largest_ns)
         table.add_row(name, count(s.count), *(duration(figure) for figure in figures))
     yield table
-    missed = sum(one.sla_met is False for one in switches)
-    yield Text(
-        f"{count(missed)} switches took longer than {BUDGET_S:g} s.",
-        style="bold red" if missed else "green",
-    )
+    missed = any(one.sla_met is False for one in switches)
+    text = f"Of {count(len(switches))} switches {late(sweep)}."
+    yield Text(text, style="bold red" if missed else "green")
     yield ""
 
 
@@ -250,7 +253,7 @@ def _seeds(sweep: SweepResult) -> Iterator[RenderableType]:
         yield Text.assemble(
             (f"seed {run.seed}: {numbers}", _VERDICT[run.verdict]), f"  {run.first}"
         )
-        yield Text(f"  turnout sim replay {run.seed}", style="dim")
+        yield Text(f"  {sweep.again(run.seed)}", style="dim")
     if len(bad) > _SHOWN_SEEDS:
         yield Text(f"... and {count(len(bad) - _SHOWN_SEEDS)} more")
     if bad:

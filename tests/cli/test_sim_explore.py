@@ -137,6 +137,9 @@ def test_history_that_no_cluster_goes_through_is_called_a_hint(
         (("--requests", ",".join(["green"] * 10)), "more than 9"),
         (("--agents", 0), "--agents"),
         (("--minutes", 0), "--minutes"),
+        (("--minutes", "nan"), "'--minutes': 'nan' is no limit"),
+        (("--memory-gib", "inf"), "'--memory-gib': 'inf' is no limit"),
+        (("--takeovers", 1, "--replicas", 1), "'--replicas': another replica takes over"),
         (("--limit-worlds", "many"), "--limit-worlds"),
         (("--all", "--deaths", 1), "exclude each other"),
         (("--world", "switch", "--break", "epoch >="), "exclude each other"),
@@ -148,6 +151,19 @@ def test_bad_input_is_usage_and_says_what_is_wrong(
     result = explore(*arguments)
     assert result.exit_code == 2
     assert named in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "codes"),
+    [
+        ("explore", "0 valid, 10 invalid, 12 not exhausted at a limit, 2 usage, 130 interrupted"),
+        ("run", "0 valid, 10 invalid, 12 unknown, 2 usage or a bad scenario, 130 interrupted"),
+        ("sweep", "0 valid, 10 invalid, 11 too weak, 12 unknown, 2 usage"),
+    ],
+)
+def test_help_lists_the_exit_codes_that_there_are(command: str, codes: str) -> None:
+    result = CliRunner().invoke(turnout, ["sim", command, "--help"])
+    assert f"Exit codes: {codes}" in " ".join(result.output.split())
 
 
 def test_takeovers_alone_bring_a_second_replica() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import os
 from enum import Enum
 from pathlib import Path
@@ -100,6 +101,13 @@ def test_good_file_becomes_its_classes(tmp_path: Path) -> None:
             )
         },
     )
+
+
+def test_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    plain, marked = tmp_path / "plain.toml", tmp_path / "marked.toml"
+    plain.write_text(GOOD)
+    marked.write_bytes(codecs.BOM_UTF8 + GOOD.encode())
+    assert load_toml(marked, Settings) == load_toml(plain, Settings)
 
 
 def test_every_fault_is_named_at_once() -> None:

@@ -42,7 +42,13 @@ KNOBS = ProxyKnobs(
     start_ns=(300 * MS, 300 * MS),
 )
 # One edge with 100 requests a second; ten of them long, of a minute: 600 in flight at the most.
-USERS = UserKnobs(per_day=8_640_000, request_ns=50 * MS, long_per_thousand=100, long_ns=60 * SECOND)
+USERS = UserKnobs(
+    per_day=8_640_000,
+    request_ns=50 * MS,
+    long_per_million=100_000,
+    long_ns=60 * SECOND,
+    moves_per_million=0,
+)
 
 
 class Edge:
@@ -113,9 +119,9 @@ def prove(epoch: int, what: RoutingTable, against: Digest = NO_DIGEST) -> Prove:
     return Prove(epoch=Epoch(epoch), digest=what.digest, against=against)
 
 
-def serving_blue() -> Edge:
+def serving_blue(knobs: ProxyKnobs = KNOBS) -> Edge:
     """One that serves blue as epoch 1."""
-    one = Edge()
+    one = Edge(knobs)
     one.serves(1, BLUE)
     one.flips.clear()
     return one

@@ -194,6 +194,7 @@ class Storyteller:
             name=name,
             seed=7,
             verdict=Verdict.VALID,
+            budget_ns=30 * SECOND,
             trace_digest="9f2c" * 16,
             findings=held(),
             switches=tuple(self.switches),
@@ -304,6 +305,7 @@ def seed_result(seed: int, *, verdict: Verdict = Verdict.VALID) -> SeedResult:
     return SeedResult(
         seed=seed,
         verdict=verdict,
+        budget_ns=30 * SECOND,
         violated=("S5",) if broken_one else (),
         first="at 91.2 s: eu-west-1/1 went from epoch 4 to 3" if broken_one else "",
         fault_kinds=kinds,

@@ -63,6 +63,31 @@ def test_everybody_else_must_converge_though_a_region_is_cut_off_from_all() -> N
     assert "us-east-1/1" in failed("converged_within_s = 0.1", SWITCH, CUT)
 
 
+def breaking(*numbers: str) -> tuple[str, dict[str, tuple[str, ...]]]:
+    """Verdict and findings where S7 is expected to break, and these do."""
+    expect = '[expect]\nverdict = "invalid"\nviolated = ["S7"]\n'
+    simulation = simulated(SWITCH, expect, until_s=10.0)
+    for number in numbers:
+        simulation.judge.breaks(number, "as the test says")
+    return simulation.result(wall_ns=0).verdict, broken(simulation)
+
+
+def test_run_in_which_what_should_break_does_is_valid() -> None:
+    verdict, found = breaking("S7")
+    assert verdict == "valid"
+    assert set(found) == {"S7"}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [((), "broken is nothing, not S7"), (("S9", "S7"), "broken is S7, S9, not S7")],
+)
+def test_run_in_which_something_else_breaks_says_what(numbers: tuple[str, ...], said: str) -> None:
+    verdict, found = breaking(*numbers)
+    assert verdict == "invalid"
+    assert found["expect.verdict"] == (said,)
+
+
 def test_refusal_is_expected_by_its_code() -> None:
     assert failed('refused = "no-good-agent"', SWITCH, CUT, LATER) != failed(
         'refused = "stale-agents"', SWITCH, CUT, LATER

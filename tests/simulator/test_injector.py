@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+
 import pytest
 
 from simulator.process import Condition
@@ -32,6 +35,41 @@ def test_cut_between_some_and_everybody_keeps_only_the_some_out_of_a_core(
     simulation = simulated(fault("partition", f"between = {between}"), until_s=5.5)
     (befell,) = simulation.injector.befell
     assert befell.hurt == hurt
+
+
+A, B, C = "agent us-east-1/1", "agent eu-west-1/1", "coordinator us-east-2"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cut"),
+    [
+        ([A], ["*"], {(A, B), (A, C)}),
+        (["*"], [A], {(A, B), (A, C)}),
+        ([A, B], [A, B], {(A, B)}),
+        (["*"], ["*"], {(A, B), (A, C), (B, C)}),
+        ([A, B], [B, C], {(A, B), (A, C), (B, C)}),
+    ],
+)
+def test_whoever_is_in_both_groups_belongs_to_the_smaller_and_of_equal_ones_to_both(
+    first: list[str], second: list[str], cut: set[tuple[str, str]]
+) -> None:
+    between = json.dumps([first, second])
+    simulation = simulated(fault("partition", f"between = {between}"), until_s=5.5)
+    (befell,) = simulation.injector.befell
+    pairs = {frozenset((a, b)) for a in befell.groups[0] for b in befell.groups[1] if a != b}
+    among = {frozenset(pair) for pair in itertools.combinations((A, B, C), 2)}
+    assert pairs & among == {frozenset(pair) for pair in cut}
+
+
+def test_cut_of_a_process_from_itself_met_nobody_and_is_told() -> None:
+    nobody = fault("partition", f'between = [["{A}"], ["{A}"]]')
+    leaderless = fault("partition", 'between = [["leader"], ["*"]]', at_s=0.001)
+    somebody = fault("partition", f'between = [["{A}"], ["{B}", "{A}"]]')
+    result = simulated(leaderless, nobody, somebody, until_s=6.0).result(wall_ns=0)
+    assert result.never_struck == (
+        "partition leader | *, at 0.001 s",
+        f"partition {A} | {A}, at 5 s",
+    )
 
 
 def test_cut_of_the_leader_keeps_whoever_led_then_out_of_a_core() -> None:

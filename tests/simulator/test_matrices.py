@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import os
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def test_map_takes_the_same_figure_twice() -> None:
         ("# only a comment\n\n", "bad.csv is empty"),
         ("from,to,rtt_ms\n", "bad.csv has no pair"),
         ("from,to,ms\na,b,1\n", "bad.csv:1: .*rtt_ms is missing"),
-        ("a,b,1\n", "bad.csv:1: .*from, to, rtt_ms is missing"),
+        ("a,b,1\n", "bad.csv:1: .*from, to, rtt_ms are missing"),
         ("from,to,rtt_ms\na,b,1\n", "no line for b to a:"),
         (THREE.replace("asia,eu,200\n", "").replace("us,eu,80\n", ""), "us to eu and 1 more"),
         (THREE.replace("81.5", "-3"), "bad.csv:4: rtt_ms: -3 must be above 0"),
@@ -120,8 +121,23 @@ def test_map_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) ->
 def test_map_that_is_no_text_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "map.csv"
     file.write_bytes(os.urandom(64) + b"\xff\xfe")
-    with pytest.raises(MatrixError, match="cannot be read: it is not text"):
+    with pytest.raises(MatrixError, match=r"map.csv:\d+: not UTF-8 text"):
         load(file)
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_line_of_a_map_that_is_not_utf_8_is_named(tmp_path: Path, mark: bytes) -> None:
+    file = tmp_path / "map.csv"
+    file.write_bytes(mark + b"from,to,rtt_ms\nz\xfcrich,us,90\n")
+    with pytest.raises(MatrixError, match=r"map\.csv:2: not UTF-8 text: save it as CSV in UTF-8"):
+        load(file)
+
+
+def test_map_may_begin_with_a_byte_order_mark_as_excel_writes_it(tmp_path: Path) -> None:
+    file = tmp_path / "map.csv"
+    rows = THREE.partition("\n")[2]
+    file.write_bytes(codecs.BOM_UTF8 + rows.replace("\n", "\r\n").encode())
+    assert load(file).round_trips_ns == parse(rows, "three.csv").round_trips_ns
 
 
 def test_part_of_a_map_keeps_the_order_asked_for() -> None:

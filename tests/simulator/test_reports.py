@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -25,6 +26,7 @@ from simulator.report.text import RunText, SweepText
 from simulator.results import (
     CanaryResult,
     Finding,
+    OperationResult,
     Requests,
     RunResult,
     SeedResult,
@@ -32,6 +34,7 @@ from simulator.results import (
     SweepResult,
     Verdict,
 )
+from tests.architecture import ROOT
 from tests.simulator.sample_results import (
     MAP,
     Storyteller,
@@ -152,8 +155,8 @@ def test_canary_that_breaks_another_invariant_is_not_caught() -> None:
 def test_json_of_a_run_has_the_promised_keys() -> None:
     document = json.loads(json.dumps(run_document(in_doubt())))
     assert set(document) == {
-        "name", "verdict", "seed", "trace_digest", "invariants", "expectations", "violations",
-        "switches", "requests", "reached", "never_struck", "events", "wall_s", "simulated_s",
+        "name", "verdict", "seed", "budget_s", "trace_digest", "invariants", "expectations", "violations",
+        "operations", "switches", "requests", "reached", "never_struck", "events", "wall_s", "simulated_s",
     }  # fmt: skip
     assert set(document["switches"][0]) == {
         "epoch", "kind", "outcome", "accepted_s", "live_s", "elapsed_s", "known_s", "sla_met",
@@ -163,6 +166,14 @@ def test_json_of_a_run_has_the_promised_keys() -> None:
     assert document["invariants"]["S1"] == "valid"
     assert document["simulated_s"] == 120.0
     assert document["switches"][0]["laggards"] == ["ap-northeast-1/1", "ap-northeast-1/2"]
+
+
+def test_every_key_of_a_run_s_json_is_documented() -> None:
+    readme = (ROOT / "simulator" / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("| key of the JSON |")[2].partition("\n\n")[0]
+    cells = re.findall(r"^\| (.*?) \|", table, re.MULTILINE)
+    named = {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
+    assert named == set(run_document(in_doubt()))
 
 
 def test_json_of_a_broken_run_says_what_broke() -> None:
@@ -195,6 +206,30 @@ def test_faults_that_never_struck_are_told_in_every_report() -> None:
     run = evolve(in_doubt(), never_struck=("crash leader, at drain",))
     assert "Never struck: crash leader, at drain." in printed(RunText(run))
     assert run_document(run)["never_struck"] == ["crash leader, at drain"]
+
+
+def test_operations_of_which_nothing_came_are_told_in_every_report() -> None:
+    switch = OperationResult(what="switch x to green", moment="at 5 s", asked_ns=5 * SECOND)
+    run = evolve(
+        in_doubt(),
+        operations=(
+            evolve(switch, answer="accepted epoch 2"),
+            evolve(switch, asked_ns=7_250 * MS, answer="refused", code="switch-in-progress"),
+            switch,
+            OperationResult(what="abort", moment="at decision of switch 2", asked_ns=None),
+        ),
+    )
+    text, page = printed(RunText(run)), html.run_page(run)
+    assert text.count("ever a") == 2
+    assert "Never answered: switch x to green, asked at 5.000 s." in text
+    assert "Never asked: abort, at decision of switch 2." in text
+    assert "<li>never answered: switch x to green, asked at 5.000 s</li>" in page
+    assert run_document(run)["operations"] == [
+        {"at_s": 5.0, "what": "switch x to green", "answer": "accepted epoch 2", "code": None},
+        {"at_s": 7.25, "what": "switch x to green", "answer": "refused", "code": "switch-in-progress"},
+        {"at_s": 5.0, "what": "switch x to green", "answer": "none", "code": None},
+        {"at_s": None, "what": "abort", "answer": "none", "code": None},
+    ]  # fmt: skip
 
 
 def test_text_shows_votes_flips_and_the_region_that_stays_behind() -> None:
@@ -250,6 +285,35 @@ def test_text_of_a_sweep_names_seeds_to_replay_and_what_it_is_too_weak_for() -> 
 
 
 # --------------------------------------------------------------------------------------- lanes
+
+
+def promises_drawn(page: str) -> list[str]:
+    """What the lines at the end of the promise are called, in every picture."""
+    return re.findall(r"<text [^>]*fill: #c92a2a[^>]*>([0-9][^<x]* s)</text>", page)
+
+
+def test_reports_of_a_run_show_its_own_promise() -> None:
+    run = evolve(in_doubt(), budget_ns=45_500 * MS)
+    assert run_document(run)["budget_s"] == 45.5
+    text, page = printed(RunText(run), 160), html.run_page(run)
+    assert re.search(r"LOWER BOUND +IN 45\.5 S +SKEW", text)
+    assert "the promise is 45.5 s" in page
+    assert "<th>45.5 s</th>" in page
+    assert promises_drawn(page) == ["45.5 s"]
+
+
+def test_reports_of_a_sweep_show_the_promise_that_its_runs_have_in_common_or_all_of_them() -> None:
+    same = sweep(range(20))
+    runs = [evolve(one, budget_ns=(30 + one.seed) * SECOND) for one in same.runs]
+    apart = evolve(same, runs=tuple(runs))
+    assert "switches 0 took longer than 30 s." in printed(SweepText(same))
+    assert "switches 0 took longer than its run promises, 30 to 49 s." in printed(SweepText(apart))
+    assert promises_drawn(html.sweep_page(same)) == ["30 s"] * 2, "time until over, kinds"
+    page = html.sweep_page(apart)
+    assert "0 took longer than its run promises, 30 to 49 s" in page
+    assert promises_drawn(page) == ["30 to 49 s"] * 2
+    told = [one["budget_s"] for one in sweep_document(apart)["runs"]]
+    assert told == [30.0 + seed for seed in range(20)]
 
 
 def test_window_of_a_switch_ends_when_those_in_time_are_live() -> None:
@@ -342,6 +406,13 @@ def test_page_of_a_sweep_has_its_pictures_and_seeds(sweep_page: str) -> None:
     assert sweep_page.count("<svg") == 4, "time until over, against the bound, skew, kinds"
     assert "turnout sim replay 7" in sweep_page
     assert "two-takeovers 0" in sweep_page
+
+
+def test_sweep_of_a_scenario_names_how_to_run_that_again() -> None:
+    swept = evolve(sweep(range(10), invalid=[7]), name="mine", scenario="my regions.toml")
+    again = "turnout sim run 'my regions.toml' --seed 7"
+    assert again in printed(SweepText(swept))
+    assert again in unescape(html.sweep_page(swept))
 
 
 def test_page_is_the_same_each_time(run_page: str) -> None:

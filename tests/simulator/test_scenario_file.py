@@ -220,6 +220,27 @@ def test_timing_has_the_defaults_of_a_coordinator() -> None:
             "core.node touches nothing: operator us-east-1 is none of agent, coordinator, etcd",
         ),
         (HEAD + '[expect]\noutcome = "live"\n', "expect.outcome is expected of a switch"),
+        (
+            HEAD + '[[operation]]\nat_s = 9\ndo = "abort"\n[expect]\noutcome = "aborted"\n',
+            "expect.outcome is expected of a switch, and no operation begins one",
+        ),
+        (
+            HEAD + SWITCH + '[expect]\nrefused = "stale-agent"\n',
+            "expect.refused names stale-agent, which is no problem; there are",
+        ),
+        (HEAD + SWITCH + '[expect]\nrefused = "stale-agent"\n', "(did you mean stale-agents?)"),
+        (
+            HEAD + SWITCH + '[expect]\nrefused = "no-leader"\n',
+            "expect.refused is never no-leader: then operators ask again",
+        ),
+        (
+            HEAD + SWITCH + '[expect]\nverdict = "unknown"\n',
+            'expect.verdict must be one of "valid", "invalid", not "unknown"',
+        ),
+        (
+            HEAD + SWITCH + '[expect]\nverdict = "invalid"\n',
+            'expect.violated is missing: verdict = "invalid" needs the numbers',
+        ),
     ],
 )
 def test_bad_input_is_refused_with_its_key(text: str, said: str) -> None:

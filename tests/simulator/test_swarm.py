@@ -21,7 +21,7 @@ def test_seed_always_draws_the_same_scenario() -> None:
 @pytest.mark.parametrize("seed", range(25))
 def test_drawn_scenario_can_be_written_down_and_read_again(seed: int) -> None:
     scenario = drawn(seed)
-    assert scenario_faults(scenario, matrices.load(scenario.topology.matrix).regions) == []
+    assert scenario_faults(scenario, matrices.load(scenario.topology.matrix).regions, ()) == []
     assert parse_scenario(to_toml(scenario).encode(), source="written") == scenario
 
 

@@ -11,6 +11,7 @@ from simulator.randomness import Randomness
 from simulator.results import Requests
 from simulator.users import Sample, UserKnobs, Users
 from simulator.virtual_time import Agenda
+from tests.simulator.small_world import simulated
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.identifiers import AgentId, Epoch, Region, ServiceName
 from turnout.protocol.records import Active
@@ -26,7 +27,7 @@ HOUR_NS = 3600 * SECOND
 KNOBS = UserKnobs(
     per_day=2 * 8_640_000,
     request_ns=50 * MS,
-    long_per_thousand=100,
+    long_per_million=100_000,
     long_ns=60 * SECOND,
     moves_per_million=100_000,
     move_ns=200 * MS,
@@ -109,23 +110,31 @@ def test_users_are_counted_the_same_however_often_one_asks() -> None:
     assert often.requests == once.requests
 
 
-def test_users_default_to_a_hundred_million_a_day() -> None:
-    world = World((A, EU), (B, US), knobs=UserKnobs())
-    world.serve(A, 1, BLUE)
-    world.serve(B, 1, BLUE)
-    world.wait(24 * HOUR_NS)
-    assert world.requests.sent == 100_000_000
+def test_users_of_a_scenario_are_a_hundred_million_a_day() -> None:
+    simulation = simulated(until_s=60.0)
+    assert simulation.users.requests().sent == 100_000_000 * 60 // 86_400
+
+
+def test_users_of_a_scenario_may_have_a_long_connection_in_thousands() -> None:
+    """Of 578 requests a second at an edge 0.23 last 20 s."""
+
+    def in_flight(long_share: float) -> int:
+        simulation = simulated(f"[users]\nlong_share = {long_share}\n", until_s=50.0)
+        (edge, *_) = simulation.agents.values()
+        users, now_ns = simulation.users, simulation.agenda.now_ns
+        return users.in_flight(edge.agent, CHECKOUT, Colour.BLUE, now_ns)
+
+    assert in_flight(0.0004) - in_flight(0.0) == 4
 
 
 def test_users_of_a_region_are_shared_by_its_edges() -> None:
-    knobs = evolve(KNOBS, shares=((EU, 3),))
-    world = World((A, EU), (B, US), (C, US), knobs=knobs)
+    world = World((A, EU), (B, US), (C, US))
     world.serve(A, 1, BLUE)
     world.wait(2 * SECOND)
-    assert world.requests.sent == 300, "three quarters of 200 a second"
+    assert world.requests.sent == 200, "half of 200 a second"
     world.serve(B, 1, BLUE)
     world.wait(2 * SECOND)
-    assert world.requests.sent == 300 + 300 + 50
+    assert world.requests.sent == 200 + 200 + 100
 
 
 def test_users_of_a_proxy_that_is_down_fail() -> None:

@@ -15,7 +15,7 @@ _SECTIONS = {
     "Many": {
         "sweep": ("turnout.cli.sim_sweep:sweep", "Run many seeds, each a fleet of its own"),
         "replay": ("turnout.cli.sim_sweep:replay", "Run one seed again, to the last event"),
-        "shrink": ("turnout.cli.sim_sweep:shrink", "Make a failing seed's faults few"),
+        "shrink": ("turnout.cli.sim_sweep:shrink", "Make the faults of what fails few"),
     },
     "All that can happen": {
         "explore": ("turnout.cli.sim_explore:explore", "Exhaust small worlds, step by step"),

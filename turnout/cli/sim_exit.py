@@ -22,7 +22,13 @@ _OF_VERDICT = {
     Verdict.UNKNOWN: SimExit.UNKNOWN,
 }
 
-EXIT_CODES = "Exit codes: 0 valid, 10 invalid, 11 too weak, 12 unknown, 2 usage or a bad scenario."
+EXIT_CODES = (
+    "Exit codes: 0 valid, 10 invalid, 12 unknown, 2 usage or a bad scenario, 130 interrupted."
+)
+EXIT_CODES_OF_SWEEP = EXIT_CODES.replace("12 unknown", "11 too weak, 12 unknown")
+EXIT_CODES_OF_EXPLORE = (
+    "Exit codes: 0 valid, 10 invalid, 12 not exhausted at a limit, 2 usage, 130 interrupted."
+)
 
 
 def exit_code_of(verdict: Verdict) -> int:

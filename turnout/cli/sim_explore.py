@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +12,7 @@ import click
 from turnout.cli import render
 from turnout.cli.examples import WithExamples
 from turnout.cli.options import cut, output_option
-from turnout.cli.sim_exit import EXIT_CODES, exit_code_of
+from turnout.cli.sim_exit import EXIT_CODES_OF_EXPLORE, exit_code_of
 from turnout.cli.terminal import show, show_json
 from turnout.runtime.problems import ExitCode
 
@@ -59,6 +60,19 @@ class _Requests(click.ParamType[tuple[str, ...]]):
         return words
 
 
+class _Limit(click.FloatRange):
+    """A number that something can come to."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number."""
+        limit = float(super().convert(value, param, ctx))
+        if not math.isfinite(limit):
+            self.fail(f"{cut(str(value))!r} is no limit: leave it out for none", param, ctx)
+        return limit
+
+
 def _bounds_options(command: F) -> F:
     """The options that make a world of one's own."""
     for name, least, most, text in reversed(_BOUNDS):
@@ -84,7 +98,7 @@ def _bounds_options(command: F) -> F:
         "turnout sim explore --requests green,rollback,green --takeovers 2 --minutes 10",
         'turnout sim explore --break "promise forgotten at restart"',
     ),
-    epilog=EXIT_CODES,
+    epilog=EXIT_CODES_OF_EXPLORE,
 )
 @click.option("--list", "listed", is_flag=True, help="List the worlds and what can be broken.")
 @click.option(
@@ -98,12 +112,10 @@ def _bounds_options(command: F) -> F:
 )
 @_bounds_options
 @click.option("--limit-worlds", type=click.IntRange(1), help="Stop after about so many worlds.")
-@click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), help="Stop a world after so long."
-)
+@click.option("--minutes", type=_Limit(0, min_open=True), help="Stop a world after so long.")
 @click.option(
     "--memory-gib",
-    type=click.FloatRange(0, min_open=True),
+    type=_Limit(0, min_open=True),
     help="Stop where the search holds so much memory.",
 )
 @output_option
@@ -201,6 +213,9 @@ def _own_world(
     from simulator.explore import worlds
     from simulator.explore.world import Budget
 
+    if takeovers and replicas == 1:
+        text = "another replica takes over: with --takeovers there must be 2 or more"
+        raise click.BadParameter(text, param_hint="'--replicas'")
     many = agents or 2
     coordinators = replicas or (2 if takeovers else 1)
     budget = Budget(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,22 +14,32 @@ import click
 from attrs import evolve
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from simulator.results import SeedResult, Verdict
 from turnout.cli.examples import WithExamples
 from turnout.cli.exit_codes import CommandError
 from turnout.cli.options import output_option
 from turnout.cli.running import for_people
-from turnout.cli.sim_exit import EXIT_CODES, exit_code_of_sweep
-from turnout.cli.sim_files import chosen_scenario, page_option, trace_option, write_page
+from turnout.cli.sim_exit import EXIT_CODES, EXIT_CODES_OF_SWEEP, exit_code_of_sweep
+from turnout.cli.sim_files import (
+    check_installed,
+    check_writable,
+    chosen_scenario,
+    page_option,
+    trace_option,
+    writable_file,
+    writable_folder,
+    write_page,
+)
 from turnout.cli.sim_run import run_and_show
 from turnout.cli.sim_seeds import Seeds
 from turnout.cli.terminal import say, show, show_json, stderr
 from turnout.runtime.problems import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from simulator.results import SeedResult, SweepResult
+    from simulator.results import SweepResult
     from simulator.scenario import Scenario
+
+Ran = Callable[[SeedResult], None]
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _OUT = click.Path(dir_okay=False, path_type=Path)
@@ -41,7 +52,7 @@ _OUT = click.Path(dir_okay=False, path_type=Path)
         "turnout sim sweep --seeds 0..1999 --keep failing --html sweep.html",
         "turnout sim sweep --scenario my-regions.toml --seeds 1..1000 --no-canaries",
     ),
-    epilog=EXIT_CODES,
+    epilog=EXIT_CODES_OF_SWEEP,
 )
 @click.option("--seeds", type=Seeds(), default="0..299", show_default=True, help="Which seeds.")
 @click.option("--scenario", metavar="FILE|NAME", help="Run this under each seed, not the swarm.")
@@ -53,7 +64,10 @@ _OUT = click.Path(dir_okay=False, path_type=Path)
     help="Show that machines broken on purpose are caught.",
 )
 @click.option(
-    "--keep", type=_FOLDER, help="Write each failing seed into this folder, as a scenario."
+    "--keep",
+    type=_FOLDER,
+    callback=writable_folder,
+    help="Write each failing seed into this folder, as a scenario.",
 )
 @page_option
 @output_option
@@ -76,13 +90,17 @@ def sweep(
 
     chosen = chosen_scenario(scenario) if scenario else None
     wanted = CANARIES if canaries and chosen is None else ()
-    with for_people():
-        with _progress(len(seeds)) as ran:
+    with for_people(), _kept(keep, chosen) as kept:
+        with _progress(len(seeds)) as shown:
+
+            def ran(seed: SeedResult) -> None:
+                kept(seed)
+                shown(seed)
+
             result = run_sweep(
                 seeds, workers=workers, canaries=wanted, scenario=chosen, progress=ran
             )
-        if keep is not None:
-            _keep(result, chosen, keep)
+        result = evolve(result, scenario=scenario or "")
         _show(result, output)
         if page is not None:
             from simulator.report.html import sweep_page
@@ -105,7 +123,7 @@ class _Log:
     def ran(self, result: SeedResult) -> None:
         """One more seed."""
         self._done += 1
-        if result.violated:
+        if result.verdict is not Verdict.VALID:
             self._failed += 1
             say(f"seed {result.seed}: {result.first}")
         now_s = time.monotonic()
@@ -116,7 +134,7 @@ class _Log:
 
 
 @contextmanager
-def _progress(count: int) -> Iterator[Callable[[SeedResult], None]]:
+def _progress(count: int) -> Iterator[Ran]:
     """A bar on stderr for whoever looks on, else a log; what fails is said at once."""
     if not sys.stderr.isatty():
         yield _Log(count).ran
@@ -131,7 +149,7 @@ def _progress(count: int) -> Iterator[Callable[[SeedResult], None]]:
         task = bar.add_task("Seeds", total=count)
 
         def ran(result: SeedResult) -> None:
-            if result.violated:
+            if result.verdict is not Verdict.VALID:
                 bar.console.print(f"seed {result.seed}: {result.first}", markup=False)
             bar.advance(task)
 
@@ -148,20 +166,49 @@ def _show(result: SweepResult, output: str) -> None:
         show(SweepText(result))
 
 
-def _keep(result: SweepResult, scenario: Scenario | None, folder: Path) -> None:
-    """Each failing seed as a scenario file, to be run, changed and sent to somebody."""
-    from simulator.scenario_file import to_toml
-    from simulator.swarm import drawn
-
-    failing = [run.seed for run in result.runs if run.violated]
-    if not failing:
+@contextmanager
+def _kept(folder: Path | None, scenario: Scenario | None) -> Iterator[Ran]:
+    """What writes each failing seed as it fails, and says in the end where they are."""
+    if folder is None:
+        yield lambda _: None
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    for seed in failing:
-        path = folder / f"{result.name}-{seed}.toml"
-        failing_one = evolve(scenario, seed=seed) if scenario else drawn(seed)
-        path.write_text(to_toml(failing_one), encoding="utf-8")
-    say(f"{len(failing)} failing seeds are in {folder}")
+    check_installed("tomlkit")
+    keeper = _Keeper(folder, scenario)
+    try:
+        yield keeper.ran
+    finally:
+        if keeper.count:
+            words = "seed is" if keeper.count == 1 else "seeds are"
+            say(f"{keeper.count} failing {words} in {folder}")
+
+
+class _Keeper:
+    """Failing seeds as scenario files, to be run, changed and sent to somebody."""
+
+    def __init__(self, folder: Path, scenario: Scenario | None) -> None:
+        self.count = 0
+        self._folder, self._scenario = folder, scenario
+        self._name = re.sub(r"[^\w.-]+", "-", scenario.name) if scenario else "swarm"
+
+    def ran(self, result: SeedResult) -> None:
+        """One more seed."""
+        if result.verdict is Verdict.VALID:
+            return
+        try:
+            self._write(result.seed)
+        except OSError as error:
+            say(f"seed {result.seed} was not kept: {error.strerror}")
+        else:
+            self.count += 1
+
+    def _write(self, seed: int) -> None:
+        from simulator.scenario_file import to_toml
+        from simulator.swarm import drawn
+
+        failing = evolve(self._scenario, seed=seed) if self._scenario else drawn(seed)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{self._name}-{seed}.toml"
+        path.write_text(to_toml(failing), encoding="utf-8")
 
 
 @click.command(
@@ -182,24 +229,37 @@ def replay(seed: int, page: Path | None, trace: Path | None, output: str) -> Non
 
 @click.command(
     cls=WithExamples,
-    examples=("turnout sim shrink 167", "turnout sim shrink 167 --to released-too-early.toml"),
-    epilog="Exit codes: 0 made small, 1 the seed does not fail, 2 usage.",
+    examples=(
+        "turnout sim shrink 167",
+        "turnout sim shrink 167 --to released-too-early.toml",
+        "turnout sim shrink failing/my-regions-12.toml",
+    ),
+    epilog="Exit codes: 0 made small, 1 it does not fail, 2 usage or a bad scenario, 130 interrupted.",
 )
-@click.argument("seed", type=click.IntRange(min=0))
-@click.option("--to", type=_OUT, help="The file to write; default: swarm-SEED-shrunk.toml.")
-def shrink(seed: int, to: Path | None) -> None:
-    """Take faults and operations out of a failing seed while it still fails, and write what is left."""
+@click.argument("which", metavar="SEED|FILE|NAME")
+@click.option(
+    "--to",
+    type=_OUT,
+    callback=writable_file,
+    help="The file to write; default: here, called after what was made small: swarm-167-shrunk.toml.",
+)
+def shrink(which: str, to: Path | None) -> None:
+    """Take faults and operations out of what fails while it still does, and write what is left.
+
+    SEED is one of the swarm; FILE a scenario file, such as sweep --keep writes; NAME a scenario that
+    comes along.
+    """
     from simulator.scenario_file import to_toml
     from simulator.shrink import shrink as made_small
-    from simulator.swarm import drawn
 
-    target = to or Path(f"swarm-{seed}-shrunk.toml")
-    if not target.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {target.parent}")
+    check_installed("tomlkit")
+    failing, name = _meant(which)
+    target = to or Path(f"{name}-shrunk.toml")
+    check_writable(target, "--to")
     with for_people():
-        found = made_small(drawn(seed), progress=say)
+        found = made_small(failing, progress=say)
         if found is None:
-            text = f"Seed {seed} does not fail: there is nothing to make smaller."
+            text = f"{which} does not fail: there is nothing to make smaller."
             raise CommandError(text, ExitCode.ERROR)
         target.write_text(to_toml(found.scenario), encoding="utf-8")
         left = (
@@ -207,3 +267,13 @@ def shrink(seed: int, to: Path | None) -> None:
         )
         say(f"{left} are left after {found.runs} runs; it breaks {', '.join(found.numbers)}.")
         say(f"Run it: turnout sim run {target}")
+
+
+def _meant(which: str) -> tuple[Scenario, str]:
+    """The scenario of a seed, a file or a name, and what to call what is made of it."""
+    from simulator.swarm import drawn
+
+    if re.fullmatch(r"\d{1,18}", which, re.ASCII):
+        scenario = drawn(int(which))
+        return scenario, scenario.name
+    return chosen_scenario(which), Path(which).stem

@@ -9,6 +9,7 @@ The classes say what is allowed: types, ``Literal``, enums, and attrs validators
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import tomllib
@@ -61,6 +62,7 @@ def parse_toml(
 
 
 def _decoded(content: bytes, source: str) -> dict[str, object]:
+    content = content.removeprefix(codecs.BOM_UTF8)  # what some editors begin UTF-8 with
     try:
         return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
