@@ -82,7 +82,7 @@ class RollbackOperation(Operation):
     """Undo a service's last switch.
 
     Attributes:
-        undo: another switch to undo than its last, counted from 1 like ``switch``.
+        undo: another switch to undo than its last, so many epochs after the first table's (a takeover may use one up).
     """
 
     service: ServiceName
@@ -103,7 +103,7 @@ class WaiveOperation(Operation):
 
     Attributes:
         node: the agent.
-        of: the switch whose drain it is, counted from 1 like ``switch``; unset: the last.
+        of: the switch whose drain it is, so many epochs after the first table; unset: the last.
     """
 
     node: Selector
