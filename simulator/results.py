@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import enum
 import shlex
+from collections import Counter
+from collections.abc import Mapping
 
 from attrs import evolve, frozen
 
@@ -230,6 +232,7 @@ class SeedResult:
 
     Attributes:
         violated: the numbers of what was broken; ``first`` is the first violation's sentence.
+        unjudged: the numbers of what nothing was said about: nothing worked that could keep it.
         fault_kinds: the kinds that were injected, sorted.
     """
 
@@ -237,6 +240,7 @@ class SeedResult:
     verdict: Verdict
     budget_ns: int
     violated: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
     first: str = ""
     fault_kinds: tuple[str, ...] = ()
     switches: tuple[SwitchResult, ...] = ()
@@ -254,6 +258,7 @@ class SeedResult:
             verdict=run.verdict,
             budget_ns=run.budget_ns,
             violated=run.violated,
+            unjudged=tuple(one.number for one in run.findings if one.verdict is Verdict.UNKNOWN),
             first=next(sentences, ""),
             fault_kinds=tuple(sorted(set(run.fault_kinds))),
             switches=tuple(evolve(one, agents=()) for one in run.switches),
@@ -330,6 +335,11 @@ class SweepResult:
     def budgets_ns(self) -> tuple[int, ...]:
         """What its runs promise, once each, in order: a world's distances may ask for more time."""
         return tuple(sorted({run.budget_ns for run in self.runs}))
+
+    @property
+    def unjudged(self) -> Mapping[str, int]:
+        """By number: in how many runs nothing could be said, as after a restore of the store."""
+        return Counter(number for run in self.runs for number in run.unjudged)
 
     @property
     def missed(self) -> tuple[str, ...]:

@@ -177,6 +177,18 @@ def outcomes(switches: Iterable[SwitchResult]) -> dict[str, int]:
     return {name: found.count(name) for name in OUTCOMES if name in found}
 
 
+def left_out(sweep: SweepResult) -> str:
+    """Which invariants nothing could be said about, and in how many runs; empty: all of all."""
+    by_runs: dict[int, list[str]] = {}
+    for number, runs in sweep.unjudged.items():
+        by_runs.setdefault(runs, []).append(number)
+    parts = (
+        f"{' '.join(sorted(numbers))} in {count(runs)}" for runs, numbers in sorted(by_runs.items())
+    )
+    said = ", ".join(parts)
+    return f"Not judged, since nothing worked that could keep them: {said}." if said else ""
+
+
 def rule_of_three(sweep: SweepResult) -> str:
     """What so many valid runs prove, and what not, in a sentence."""
     total = len(sweep.runs)

@@ -16,6 +16,7 @@ from simulator.report.figures import (
     invariants,
     known,
     late,
+    left_out,
     promise,
     rule_of_three,
     speed,
@@ -121,7 +122,7 @@ def sweep_page(sweep: SweepResult) -> str:
         kinds=kinds,
         bad=bad[:_SHOWN_SEEDS],
         bad_left=max(0, len(bad) - _SHOWN_SEEDS),
-        proves=rule_of_three(sweep),
+        proves=" ".join(filter(None, (rule_of_three(sweep), left_out(sweep)))),
     )
 
 

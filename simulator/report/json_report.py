@@ -104,6 +104,7 @@ def sweep_document(sweep: SweepResult) -> dict[str, Any]:
         "invalid_seeds": [run.seed for run in sweep.runs if run.verdict is Verdict.INVALID],
         "unknown_seeds": [run.seed for run in sweep.runs if run.verdict is Verdict.UNKNOWN],
         "proves": rule_of_three(sweep),
+        "not_judged": dict(sorted(sweep.unjudged.items())),
         "elapsed": _spread(Spread.of(one.elapsed_ns for one in sweep.switches)),
         "known": _spread(Spread.of(one.known_ns for one in sweep.switches)),
         "sla_missed": sum(one.sla_met is False for one in sweep.switches),

@@ -20,6 +20,7 @@ from simulator.report.figures import (
     expectations,
     invariants,
     late,
+    left_out,
     promise,
     rule_of_three,
     speed,
@@ -198,6 +199,8 @@ class SweepText:
         yield from _strength(sweep)
         if proves := rule_of_three(sweep):
             yield Text(proves)
+        if unjudged := left_out(sweep):
+            yield Text(unjudged)
         simulated_ns = sum(run.simulated_ns for run in sweep.runs)
         yield Text(
             f"{simulated_ns / 3.6e12:,.1f} simulated hours in {duration(sweep.wall_ns)} on "

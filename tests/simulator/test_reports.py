@@ -17,6 +17,7 @@ from simulator.report.figures import (
     duration,
     events,
     invariants,
+    left_out,
     quantile,
     rule_of_three,
 )
@@ -104,6 +105,16 @@ def test_results_by_kind_count_a_run_for_each_of_its_kinds() -> None:
     assert rows["crash"].verdicts[Verdict.INVALID] == 1
     assert rows["no fault"].verdicts[Verdict.INVALID] == 0
     assert sum(rows["loss"].outcomes.values()) == len(both.switches)
+
+
+def test_sweep_says_what_could_not_be_judged_and_in_how_many_runs() -> None:
+    whole = sweep(range(4))
+    assert left_out(whole) == ""
+    lost = tuple(evolve(run, unjudged=("S1", "L1")) for run in whole.runs[:3])
+    last = evolve(whole.runs[3], unjudged=("L1",))
+    assert left_out(evolve(whole, runs=(*lost, last))) == (
+        "Not judged, since nothing worked that could keep them: S1 in 3, L1 in 4."
+    )
 
 
 def test_rule_of_three_promises_nothing_where_a_run_was_invalid() -> None:
