@@ -285,11 +285,8 @@ class _Posts:
     @property
     def has_free(self) -> bool:
         """Whether the next post need not dial."""
-        now_ns = self._me.agenda.now_ns
-        return any(
-            now_ns - since_ns < KEPT_NS and connection.is_open(self._me)
-            for connection, since_ns in self._free
-        )
+        since_ns = self._me.agenda.now_ns - KEPT_NS
+        return any(kept_ns > since_ns and one.is_open(self._me) for one, kept_ns in self._free)
 
     def take(self, use: Callable[[Connection], None]) -> None:
         """Use a free connection, or dial one."""

@@ -60,10 +60,10 @@ class NodeClock:
         elapsed_ns = since_ns + since_ns * self.ppm // MILLION
         monotonic_ns = self.offset_ns + self._turned_mono_ns + elapsed_ns
         now = Instant(
-            monotonic_ns=monotonic_ns,  # type: ignore[arg-type]
-            clock_ns=self._steady_ns + monotonic_ns,  # type: ignore[arg-type]
-            wall_ns=WALL_NS + true_ns + self.wall_error_ns,
-            wall_bound_ns=self.bound_ns,
+            monotonic_ns,  # type: ignore[arg-type]
+            self._steady_ns + monotonic_ns,  # type: ignore[arg-type]
+            WALL_NS + true_ns + self.wall_error_ns,
+            self.bound_ns,
         )
         self._read = true_ns, now
         return now

@@ -59,9 +59,9 @@ timeout (``turnout.runtime.http.limits``), which it also sets as TCP_USER_TIMEOU
 UPTIME_NS = 1000 * SECOND
 """No two hosts were started at one moment: their monotonic clocks differ by up to so much."""
 
-RARELY = 50_000
+RARELY = 1_000_000
 """So many more objects are made than freed before Python looks for cycles: a run makes millions, of
-which few outlive their event."""
+which few outlive their event, and hardly any in a cycle."""
 
 
 def run(

@@ -166,7 +166,10 @@ class Chronicle:
 
     def days_of(self, agent: AgentId) -> Days:
         """What is remembered of an agent."""
-        return self.days.setdefault(agent, Days())
+        days = self.days.get(agent)
+        if days is None:
+            days = self.days[agent] = Days()
+        return days
 
     # ---------------------------------------------------------------- agents
 

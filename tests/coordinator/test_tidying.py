@@ -23,8 +23,7 @@ class Ahead:
 
     def now(self) -> Instant:
         now, by = self.clock.now(), self.hours * 3600 * SECOND
-        return evolve(
-            now,
+        return now._replace(
             monotonic_ns=MonotonicNs(now.monotonic_ns + by),
             clock_ns=ClockNs(now.clock_ns + by),
         )

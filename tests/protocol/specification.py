@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from attrs import evolve
-
 from tests.protocol.guard_canaries import GUARD_CANARIES
 from tests.protocol.guards import OF_EVERY_ONE, ROWS
 from turnout.protocol.activation import ClockEstimate, plan_activation
@@ -102,7 +100,7 @@ def _clock_example() -> str:
             clock_ns=ClockNs(leader * MS),
             wall_ns=0,
         )
-        now = evolve(ZERO, monotonic_ns=MonotonicNs(received * MS))
+        now = ZERO._replace(monotonic_ns=MonotonicNs(received * MS))
         estimate = estimate.observe(receipt, now)
         rows.append(_exchange_row(estimate, (sent, leader, received), now))
     header = ("sent", "leader's clock", "received", "this one says", "all together", "known as")

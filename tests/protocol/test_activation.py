@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
@@ -344,7 +343,7 @@ def test_s8_flips_of_one_commit_differ_by_at_most_the_sum_of_two_bounds(
 
 # --- the plan -----------------------------------------------------------------------------------
 
-NOW = evolve(ZERO, clock_ns=ClockNs(OFFSET_NS))
+NOW = ZERO._replace(clock_ns=ClockNs(OFFSET_NS))
 VOTE = (100 * MS, 10 * MS)
 
 

@@ -37,7 +37,7 @@ OTHER = Claim(replica=ReplicaId("other"), url="https://other", lease=99)
 
 
 def at(monotonic_ns: int) -> Instant:
-    return evolve(ZERO, monotonic_ns=MonotonicNs(monotonic_ns))
+    return ZERO._replace(monotonic_ns=MonotonicNs(monotonic_ns))
 
 
 def entry(claim: Claim, revision: int) -> KeyValue:

@@ -35,7 +35,7 @@ TTL_NS = TIMING.lease_ttl_ns
 
 
 def at(monotonic_ns: int) -> Instant:
-    return evolve(ZERO, monotonic_ns=MonotonicNs(monotonic_ns))
+    return ZERO._replace(monotonic_ns=MonotonicNs(monotonic_ns))
 
 
 @define

@@ -37,7 +37,7 @@ L3_NS = 15 * SECOND
 
 
 def at(monotonic_ns: int) -> Instant:
-    return evolve(ZERO, monotonic_ns=MonotonicNs(monotonic_ns))
+    return ZERO._replace(monotonic_ns=MonotonicNs(monotonic_ns))
 
 
 @define

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +8,7 @@ from turnout.protocol.timers import Timers
 
 
 def at(monotonic_ns: int) -> Instant:
-    return evolve(ZERO, monotonic_ns=MonotonicNs(monotonic_ns))
+    return ZERO._replace(monotonic_ns=MonotonicNs(monotonic_ns))
 
 
 def test_nothing_armed_is_never_due() -> None:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property, partial
+from typing import NamedTuple
 
 from attrs import field, frozen
 
@@ -47,8 +48,7 @@ a second, under the time that a switch has to collect its votes."""
 MILLION = 1_000_000
 
 
-@frozen
-class Interval:
+class Interval(NamedTuple):
     """All whole numbers from ``low`` to ``high``, both included."""
 
     low: int

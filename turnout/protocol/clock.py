@@ -7,9 +7,7 @@ by its monotonic clock: it never steps, and it dates things well enough for peop
 
 from __future__ import annotations
 
-from typing import NewType
-
-from attrs import frozen
+from typing import NamedTuple, NewType
 
 MonotonicNs = NewType("MonotonicNs", int)
 """Nanoseconds of one process's monotonic clock."""
@@ -21,8 +19,7 @@ MS = 1_000_000
 SECOND = 1_000_000_000
 
 
-@frozen(kw_only=True)
-class Instant:
+class Instant(NamedTuple):
     """One reading of a host's clocks, taken together.
 
     Attributes:

@@ -30,10 +30,9 @@ def replaced(state: State, changes: dict[str, object]) -> State:
     For the states of machines, of which each step makes several: frozen values without slots, whose
     fields are all that they hold, and so nothing worked out once and kept.
     """
-    fields = vars(state)
+    fields_of_it = vars(state)
+    held = fields_of_it | changes
+    assert len(held) == len(fields_of_it), f"no such fields: {held.keys() - fields_of_it.keys()}"
     made = object.__new__(type(state))
-    held = vars(made)
-    held.update(fields)
-    held.update(changes)
-    assert len(held) == len(fields), f"no such fields: {changes.keys() - fields.keys()}"
+    object.__setattr__(made, "__dict__", held)
     return made
