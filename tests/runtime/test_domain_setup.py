@@ -19,8 +19,13 @@ from turnout.protocol.records import (
     Verdict,
 )
 from turnout.protocol.signing import Ed25519Signer, Ed25519Verifier, is_signed_by, signed
-from turnout.protocol.transactions import Put, Range, Transaction, Won
-from turnout.runtime.domain_setup import DomainError, init_domain, rebase_domain
+from turnout.protocol.transactions import Put, Range, Result, Transaction, Unknown, Won
+from turnout.runtime.domain_setup import (
+    INIT_ATTEMPTS,
+    DomainError,
+    init_domain,
+    rebase_domain,
+)
 from turnout.runtime.store.contract import Store
 from turnout.runtime.store.memory import MemoryStore
 
@@ -157,3 +162,28 @@ async def test_rebase_of_a_domain_without_a_table_leaves_the_head_to_the_leader(
 async def test_rebase_needs_a_domain(store: MemoryStore) -> None:
     with pytest.raises(DomainError, match="domain init"):
         await rebase(store)
+
+
+class SlowToBegin(MemoryStore):
+    """A store that has no time for its first writes."""
+
+    lost = 0
+
+    async def transact(self, transaction: Transaction, *, lease: int = 0) -> Result:
+        if self.lost:
+            self.lost -= 1
+            return Unknown(reason="no answer in time")
+        return await super().transact(transaction, lease=lease)
+
+
+async def test_first_record_that_the_store_did_not_take_is_written_again() -> None:
+    store = SlowToBegin()
+    store.lost = INIT_ATTEMPTS - 1
+    assert (await init_domain(store, SIGNER)).created
+
+
+async def test_store_that_never_takes_the_first_record_is_told() -> None:
+    store = SlowToBegin()
+    store.lost = INIT_ATTEMPTS
+    with pytest.raises(DomainError, match="did not take the domain's first record"):
+        await init_domain(store, SIGNER)

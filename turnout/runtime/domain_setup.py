@@ -28,6 +28,10 @@ from turnout.protocol.transactions import (
 )
 from turnout.runtime.store.contract import Store
 
+INIT_ATTEMPTS = 6
+"""An etcd that has just been started, on a busy host, may not answer the first write in time. The same
+record may be written again: its guards let it in once."""
+
 
 class DomainError(Exception):
     """The domain cannot be begun (anew); the text says why and what to do."""
@@ -53,12 +57,13 @@ async def init_domain(store: Store, signer: Signer) -> Begun:
         guards=(Absent(keys.INCARNATION), Absent(keys.HEAD)),
         writes=(Put(keys.INCARNATION, canonical_bytes(record)),),
     )
-    await store.transact(transaction)
-    stored = (await store.read(Range(keys.INCARNATION))).get(keys.INCARNATION)
-    if stored is None:
-        raise DomainError("the store did not take the domain's first record; try again")
-    found = _incarnation(stored, signer)
-    return Begun(record=found, created=found == record)
+    for _ in range(INIT_ATTEMPTS):
+        await store.transact(transaction)
+        stored = (await store.read(Range(keys.INCARNATION))).get(keys.INCARNATION)
+        if stored is not None:
+            found = _incarnation(stored, signer)
+            return Begun(record=found, created=found == record)
+    raise DomainError("the store did not take the domain's first record; try again")
 
 
 async def rebase_domain(
