@@ -199,7 +199,7 @@ async def test_agent_and_envoy_keep_their_word_through_kills_with_everything_els
     host.kill_proxy()
     host.start()
     await host.until_epoch("1")
-    assert host.proxy_pid != proxy
+    await until(lambda: host.proxy_pid != proxy)  # the file is written when it serves
 
     second = FakeCoordinator(term=2, replica="c2")
     second.keys, second.head = leader.keys, leader.head
