@@ -82,7 +82,6 @@ class NodeClock:
         monotonic_ns = self.monotonic_ns(true_ns)
         self._turned_ns, self._turned_mono_ns = true_ns, monotonic_ns - self.offset_ns
         self.ppm = ppm
-        self._read = None
 
     def step_wall(self, by_ns: int) -> None:
         """Set the wall clock forward (or, below zero, back)."""

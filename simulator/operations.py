@@ -82,7 +82,8 @@ class RollbackOperation(Operation):
     """Undo a service's last switch.
 
     Attributes:
-        undo: another switch to undo than its last, so many epochs after the first table's (a takeover may use one up).
+        undo: another switch to undo than its last: so many epochs after the first table's, of which a
+            takeover may use one up.
     """
 
     service: ServiceName
@@ -103,7 +104,7 @@ class WaiveOperation(Operation):
 
     Attributes:
         node: the agent.
-        of: the switch whose drain it is, so many epochs after the first table; unset: the last.
+        of: the switch whose drain it is, counted likewise; unset: the last.
     """
 
     node: Selector

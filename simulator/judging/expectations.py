@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def judged(simulation: Simulation, switches: Sequence[SwitchResult]) -> list[Finding]:
-    """One finding for each key of ``[expect]`` that is given, but ``verdict`` and ``violated`` (``summing_up.py``)."""
+    """One finding for each key of ``[expect]`` that is given.
+
+    But for ``verdict`` and ``violated``, which ``summing_up.py`` looks at.
+    """
     return [
         Finding(
             number=f"expect.{name}",

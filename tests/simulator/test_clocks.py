@@ -44,3 +44,10 @@ def test_step_moves_the_wall_clock_and_not_the_steady_one() -> None:
     assert after.wall_bound_ns == 5
     clock.read_wall(30)
     assert clock.now(30).clock_ns == clock.now(30).wall_ns
+
+
+def test_bound_that_a_clock_states_counts_from_that_moment_on() -> None:
+    clock = NodeClock(bound_ns=5)
+    before = clock.now(20)
+    clock.state_bound(500)
+    assert (before.wall_bound_ns, clock.now(20).wall_bound_ns) == (5, 500)

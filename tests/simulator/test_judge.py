@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from simulator.canaries import proxy_comes_back_empty
 from simulator.etcd.client import EtcdClient
+from simulator.explore.canaries import flip_before_the_journal
 from simulator.patches import Patches
 from tests.simulator.small_world import SWITCH, broken, simulated
+from turnout.protocol.clock import SECOND
 
 PAUSE = """
 [[fault]]
@@ -27,6 +29,28 @@ def test_s8_agent_that_stood_still_when_it_should_have_flipped_has_no_bad_clock(
     assert switch.scheduled
     assert switch.laggards == ("eu-west-1/1",)
     assert broken(simulation) == {}
+
+
+def test_s1_flip_is_judged_when_it_happens_and_not_with_the_next_write() -> None:
+    with Patches() as patches:
+        flip_before_the_journal(patches)
+        simulation = simulated(SWITCH, until_s=40.0)
+    said = simulation.judge.violations["S1"]
+    days = simulation.judge.chronicle.days
+    flips = {agent: one.served[-1][0] for agent, one in days.items()}
+    moments = [f"at {flipped_ns / SECOND:.6f} s: {agent} " for agent, flipped_ns in flips.items()]
+    assert [any(text.startswith(moment) for text in said) for moment in moments] == [True, True]
+
+
+def test_leader_that_stands_still_leads_nobody_until_it_goes_on() -> None:
+    pause = '[[fault]]\nat_s = 20.0\nkind = "pause"\nnode = "leader"\nfor_s = 1.0\n'
+    reigns = simulated(pause, until_s=25.0).judge.chronicle.reigns
+    assert reigns is not None
+    (began, stood_still, went_on) = reigns
+    assert {replica for _, replica, _ in reigns} == {began[1]}
+    assert [leads for _, _, leads in reigns] == [True, False, True]
+    assert stood_still[0] == 20 * SECOND
+    assert 21 * SECOND <= went_on[0] < 22 * SECOND
 
 
 def test_l2_core_that_nobody_ever_leads_is_no_valid_run() -> None:

@@ -108,6 +108,9 @@ def test_results_by_kind_count_a_run_for_each_of_its_kinds() -> None:
 
 
 def test_sweep_says_what_could_not_be_judged_and_in_how_many_runs() -> None:
+    run = calm_world()
+    unheard = Finding(number="L1", verdict=Verdict.UNKNOWN)
+    assert SeedResult.of(evolve(run, findings=(*run.findings, unheard))).unjudged == ("L1",)
     whole = sweep(range(4))
     assert left_out(whole) == ""
     lost = tuple(evolve(run, unjudged=("S1", "L1")) for run in whole.runs[:3])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
+from simulator.agent_node import AgentNode
 from simulator.judging.judge import Judge
 from simulator.patches import Patches
 from simulator.results import RunResult
 from simulator.scenario_file import parse_scenario
 from simulator.simulation import run
-from simulator.world import AgentView
 from turnout.protocol.messages import Up, Vote
 
 ROBBED = b"""
@@ -37,11 +37,10 @@ def run_with_a_lying_disk(agent: str) -> RunResult:
     """One disk keeps a yes until it is said, and no longer."""
     voted = Judge.voted
 
-    def forgets(judge: Judge, node: AgentView, message: Up) -> None:
+    def forgets(judge: Judge, node: AgentNode, message: Up) -> None:
         voted(judge, node, message)
         if node.agent == agent and isinstance(message, Vote):
-            journal = node.disk._journal  # type: ignore[attr-defined]
-            journal.record = evolve(journal.record, prepared=None)
+            node.disk.install(evolve(node.record, prepared=None), node.disk.tables())
 
     with Patches() as patches:
         patches.setattr(Judge, "voted", forgets)
