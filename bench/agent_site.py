@@ -21,7 +21,6 @@ from bench.agent_host import signer_of
 from bench.workplace import cpu_ns
 from coordinator.config import CoordinatorSettings, load_settings
 from turnout.cli.api_client import Api, Patience
-from turnout.dev.ports import free_ports
 from turnout.dev.programs import TURNOUT, Program
 from turnout.protocol import keys
 from turnout.protocol.codec import converter
@@ -39,6 +38,7 @@ from turnout.protocol.transactions import Range
 from turnout.runtime.domain_setup import init_domain
 from turnout.runtime.etcd_server import EtcdCluster, running_etcd
 from turnout.runtime.key_file import make_key
+from turnout.runtime.ports import free_ports
 from turnout.runtime.store.etcd import EtcdStore
 
 _SERVICE = "checkout"

@@ -31,16 +31,11 @@ from coordinator.daemon import main
 from tests.coordinator.world import World, until
 from turnout.protocol.timing_settings import TimingSettings
 from turnout.runtime.key_file import make_key
+from turnout.runtime.ports import free_ports
 from turnout.runtime.store.etcd_options import Login
 
 PROGRAM = "import sys; from pathlib import Path; from coordinator.daemon import main; "
 PROGRAM += "sys.exit(main(Path(sys.argv[1])))"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def config_text(world: World, port: int, replica: str = "c0") -> str:
@@ -95,7 +90,7 @@ async def until_ready(url: str) -> None:
 
 async def test_program_serves_until_sigterm_and_exits_with_zero(empty_world: World) -> None:
     await empty_world.init()
-    port = free_port()
+    (port,) = free_ports(1)
     config = empty_world.folder / "coordinator.toml"
     config.write_text(config_text(empty_world, port))
     program = Program(config)
@@ -120,7 +115,7 @@ async def test_program_killed_with_a_switch_on_its_way_loses_nothing_accepted(
     await world.leader()
     await world.populate("a", "b")
     await world.apply_first()
-    port = free_port()
+    (port,) = free_ports(1)
     config = world.folder / "coordinator.toml"
     config.write_text(config_text(world, port, "killed"))
     program = Program(config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from turnout.protocol.routing import (
     Service,
     Weights,
 )
+from turnout.runtime.ports import free_ports
 
 REGION = Region("eu-west-1")
 HOST = "checkout.example"
@@ -181,7 +181,5 @@ class EnvoyHarness(Harness):
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    (port,) = free_ports(1)
+    return port

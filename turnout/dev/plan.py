@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from turnout.dev.ports import free_ports
+from turnout.runtime.ports import free_ports
 
 SERVICE = "checkout"
 HOST = "checkout.example"

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import trio
 from attrs import frozen
+
+from turnout.runtime.ports import free_ports
 
 _POLL_S = 0.02
 _STOP_TIMEOUT_S = 5.0
@@ -196,7 +197,7 @@ class EtcdCluster:
     ) -> None:
         """Choose ports and places below ``folder``; nothing is started."""
         settings = settings or EtcdSettings()
-        ports = _free_ports(members * _PORTS_A_MEMBER)
+        ports = free_ports(members * _PORTS_A_MEMBER)
         self.members = tuple(
             EtcdMemberProcess(
                 f"m{n}",
@@ -262,15 +263,6 @@ async def running_etcd(
         yield cluster
     finally:
         cluster.kill()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on; all are held until all are chosen."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 async def _exit_of(pid: int) -> None:
