@@ -84,10 +84,10 @@ class AgentLink:
         try:
             while data := await client.receive_some(_CHUNK_BYTES):
                 await self._open.wait()
-                await upstream.send_all(data)
                 if self._cut_after is not None and self._cut_after in data:
                     self._cut_after = None
-                    self.cut()
+                    self.cut()  # before it is sent: a quick answer would come through
+                await upstream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         scope.cancel()
@@ -107,8 +107,8 @@ class AgentLink:
         """The same with coordinators' addresses replaced by this link's.
 
         A follower redirects to the leader's real address, which would lead the agent round its
-        link. All ports are from the kernel's ephemeral range and have five digits, so no length
-        changes.
+        link. All ports have five digits (``free_ports``; the kernel's own start at 32768), so no
+        length changes.
         """
         for real, ours in self._translations.items():
             if real in data and len(real) == len(ours):
