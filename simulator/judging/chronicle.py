@@ -121,6 +121,7 @@ class Chronicle:
         self.proofs: list[Proof] = []
         self.tables: dict[Digest, RoutingTable] = {}
         self.reigns: list[tuple[int, str, bool]] | None = None
+        self.split_votes: tuple[int, ...] = ()
         """When which replica began to lead (true), and when it led no more; None: nobody tells."""
         self._witness = witness
         self._in_flight = in_flight

@@ -8,7 +8,7 @@ from simulator.agent_node import AgentNode
 from simulator.judging.chronicle import Chronicle
 from simulator.replica_node import ReplicaNode
 from turnout.protocol.invariants import Intrusion
-from turnout.protocol.messages import Down, Message
+from turnout.protocol.messages import Down, Message, Prepare
 from turnout.protocol.participant_state import ParticipantState
 
 REMEMBERED = 400
@@ -35,13 +35,13 @@ class Replays:
 
         What counts is what its machine makes of it at once: the record that it goes on to write, and
         what it asks of its proxy. While it is busy with something else, or has not been able to write
-        a decision that it has heard, nothing can be told apart; and one that lost what it had staged
+        what it has heard, nothing can be told apart; and one that lost what it had staged
         stages it once more whenever it is asked, as its leader asks it every second.
         """
         for life, message in list(self._heard.get(node.process.name, ())):
             owes = _owes_its_journal(node.state) or bool(node.state.staged_lost)
-            is_at_rest = node.is_idle and not owes
-            if life == node.process.life and is_at_rest and isinstance(message, Down):
+            is_heard = life == node.process.life and not _is_new(node.state, message)
+            if is_heard and node.is_idle and not owes and isinstance(message, Down):
                 before = (node.state.record, node.state.operation, node.state.serving)
                 node.hear(message)
                 after = (node.state.record, node.state.operation, node.state.serving)
@@ -58,6 +58,11 @@ class Replays:
 
     def _note(self, what: str, before: object, after: object) -> None:
         self._chronicle.intrusions.append(Intrusion(what=what, before=before, after=after))
+
+
+def _is_new(state: ParticipantState, message: Message) -> bool:
+    """Whether a question is of a term that the disk did not take when it was asked."""
+    return isinstance(message, Prepare) and message.term > state.record.promised
 
 
 def _owes_its_journal(state: ParticipantState) -> bool:

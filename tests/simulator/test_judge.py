@@ -5,10 +5,12 @@ from __future__ import annotations
 from simulator.canaries import proxy_comes_back_empty
 from simulator.etcd.client import EtcdClient
 from simulator.explore.canaries import flip_before_the_journal
+from simulator.judging import replays as replays_of
 from simulator.patches import Patches
 from tests.simulator.small_world import SWITCH, broken, simulated
 from turnout.protocol.clock import SECOND
 
+AGENT = "agent eu-west-1/1"
 PAUSE = """
 [[fault]]
 when = "decision"
@@ -73,3 +75,18 @@ def test_s6_proxy_that_comes_back_empty_is_found_out() -> None:
 
 def test_s6_proxy_that_is_made_to_forget_is_nobody_s_fault() -> None:
     assert broken(simulated(SWITCH, restarted("proxy-forget"), until_s=40.0)) == {}
+
+
+def test_s10_question_that_the_disk_did_not_take_is_asked_for_the_first_time_again() -> None:
+    fails = (
+        f'[[fault]]\nwhen = "decision-write"\nkind = "disk-fail"\nnode = "{AGENT}"\nfor_s = 30.0\n'
+    )
+    crash = '[[fault]]\nwhen = "decision-write"\nkind = "crash"\nnode = "leader"\nfor_s = 30.0\n'
+    replays = "".join(
+        f'[[fault]]\nat_s = {at}\nkind = "replay"\n' for at in (13.5, 14.7, 15.9, 17.1)
+    )
+    simulation = simulated(SWITCH, crash, fails, replays, until_s=20.0)
+    assert "S10" not in broken(simulation)
+    with Patches() as patches:
+        patches.setattr(replays_of, "_is_new", lambda *_: False)
+        assert "S10" in broken(simulated(SWITCH, crash, fails, replays, until_s=20.0))

@@ -14,12 +14,15 @@ from simulator.scenario_file import load_scenario
 from simulator.shipped import find
 from simulator.simulation import run
 from tests.architecture import ROOT
-from turnout.protocol import draining, election, landing, takeover, voting
+from turnout.protocol import draining, election, landing, serving, takeover, voting
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.coordinator_state import Following
+from turnout.protocol.events import Refusal, Staged
+from turnout.protocol.identifiers import Digest, Epoch
 from turnout.protocol.limits import Timing
 from turnout.protocol.messages import Progress, Report
 from turnout.protocol.openings import Openings
+from turnout.protocol.participant_state import Turn
 from turnout.protocol.records import Head
 from turnout.protocol.timing_settings import TimingSettings
 
@@ -85,6 +88,27 @@ def streams_never_end(patch: Patches) -> None:
     patch.setattr(Openings, "closed", lambda *_: None)
 
 
+def repeats_a_yes_whatever_the_term(patch: Patches) -> None:
+    """What was staged again after a proxy's restart is followed by the yes of its own term."""
+
+    def restaged(turn: Turn, event: Staged) -> None:
+        assert event.refusal is None
+        voting._say_yes(turn)
+
+    patch.setattr(voting, "_restaged", restaged)
+
+
+def takes_a_late_flip_for_none(patch: Patches) -> None:
+    """A flip that was not seen in time passes for one that never happened."""
+    refused = serving.refused
+
+    def forgetting(turn: Turn, epoch: Epoch, digest: Digest, refusal: Refusal) -> None:
+        turn.change(ahead=False)
+        refused(turn, epoch, digest, refusal)
+
+    patch.setattr(serving, "refused", forgetting)
+
+
 @frozen
 class Mend:
     """How to take a mend out, and what its scenario breaks without it."""
@@ -106,6 +130,8 @@ MENDS: Mapping[str, Mend] = {
     ),
     "abort-of-what-a-restore-has-lost": Mend(compares_what_was_decided_last, "expect.refused"),
     "turned-away-and-heard-no-more": Mend(streams_never_end, "S10"),
+    "yes-of-an-older-term": Mend(repeats_a_yes_whatever_the_term, "S4"),
+    "late-flip-is-drained": Mend(takes_a_late_flip_for_none, "S9"),
 }
 
 

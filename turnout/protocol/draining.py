@@ -29,8 +29,8 @@ def begin_drains(turn: Turn, flipped: Active) -> None:
     """Begin a drain of every colour that the active table sent to and the one flipped to does not.
 
     They begin paused with all their time before them; :func:`review_drains` lets them run. A proxy
-    that was ahead of its journal may have left any colour: all drain that get no new requests, and
-    those that are empty end at once.
+    that was ahead of its journal, or was given up while it flipped, may have left any colour: all
+    drain that get no new requests, and those that are empty end at once.
     """
     before = turn.state.table(turn.state.record.active.digest)
     after = turn.state.table(flipped.digest)

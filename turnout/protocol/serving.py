@@ -62,6 +62,7 @@ def on_activated(turn: Turn, event: Activated) -> None:
         return
     flipped = _target(operation)
     if event.refusal is not None:
+        turn.change(ahead=True)  # it may do it yet: a flip that was not seen in time is no refusal
         refused(turn, event.epoch, event.digest, event.refusal)
         return
     flipped_ns = turn.now.monotonic_ns if event.flipped_ns is None else event.flipped_ns

@@ -155,8 +155,12 @@ def _repeat_yes(turn: Turn, prepared: Prepared, message: Prepare) -> None:
 
 
 def _restaged(turn: Turn, event: Staged) -> None:
+    """Say the yes that waited; not one of a term that is over since, which nobody may hear (S4)."""
+    record = turn.state.record
+    assert record.prepared is not None
     if event.refusal is None:
-        _say_yes(turn)
+        if record.prepared.term == record.promised:
+            _say_yes(turn)
         return
     turn.change(Cause.REFUSED, staged_lost=event.refusal.reason or event.refusal.no)
     turn.has_news = True

@@ -15,6 +15,7 @@ from tests.protocol.participant.bench import (
     kinds,
     of,
     prepare,
+    refusal,
     reports,
     service,
     settled_record,
@@ -219,6 +220,22 @@ def test_agent_whose_disk_was_replaced_drains_whatever_its_proxy_may_have_left_s
     bench.staged()
     assert WatchDrain(epoch=Epoch(7), service=CHECKOUT, colour=Colour.GREEN) in bench.activated()
     assert count(bench, 2, Colour.GREEN) == ()
+    bench.proven()
+    assert [drain.colour for drain in bench.state.record.draining] == [Colour.GREEN]
+
+
+def test_flip_that_was_given_up_may_have_happened_and_is_drained_with_the_next_s9() -> None:
+    """1. The proxy is slow to flip to green, and the agent gives it up. 2. It flips all the same, and
+    users go to green. 3. The rollback flips it back to blue: green is left, whatever was seen of it.
+    """
+    bench = Bench()
+    bench.proven()
+    bench.prepared(prepare(7, GREEN, HEAD6))
+    bench.hear(sync(HEAD7))
+    bench.activated(refusal())
+    bench.hear(sync(head_at(8, 8, BLUE, base=GREEN), table=BLUE))
+    bench.staged()
+    assert WatchDrain(epoch=Epoch(8), service=CHECKOUT, colour=Colour.GREEN) in bench.activated()
     bench.proven()
     assert [drain.colour for drain in bench.state.record.draining] == [Colour.GREEN]
 

@@ -246,3 +246,17 @@ def test_lost_promise_is_ended_by_either_decision() -> None:
         bench.hear(sync(head))
         assert bench.voting() is Voting.IDLE
         assert bench.state.staged_lost == ""
+
+
+def test_staged_again_after_a_restart_no_yes_is_said_in_a_term_that_is_over_s4() -> None:
+    """1. Yes in one term. 2. No to another table in the next: the promise stays, and the term is over.
+    3. The proxy restarts, and what was promised is staged again. 4. Who asks in the new term, is told.
+    """
+    bench = Bench()
+    bench.prepared(prepare(7, GREEN, HEAD6))
+    (refused,) = votes(bench.hear(prepare(7, OTHER, HEAD6, term=11)))
+    assert (refused.no, refused.term) == (No.CONFLICT, 11)
+    bench.give(ProxyRestarted(serving=bench.state.serving))
+    assert votes(bench.staged()) == ()
+    (vote,) = votes(bench.hear(prepare(7, GREEN, HEAD6, term=11)))
+    assert (vote.no, vote.term) == (None, 11)
