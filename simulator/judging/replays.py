@@ -62,7 +62,16 @@ class Replays:
 
 def _is_new(state: ParticipantState, message: Message) -> bool:
     """Whether a question is of a term that the disk did not take when it was asked."""
-    return isinstance(message, Prepare) and message.term > state.record.promised
+    record, decided = (
+        state.record,
+        state.head.decided if state.head else state.record.committed_epoch,
+    )
+    return (
+        isinstance(message, Prepare)
+        and message.incarnation == record.incarnation
+        and message.term > record.promised
+        and message.epoch > decided
+    )
 
 
 def _owes_its_journal(state: ParticipantState) -> bool:

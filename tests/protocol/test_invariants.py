@@ -275,10 +275,20 @@ def test_vote_that_etcd_split_takes_another_election_where_it_falls_into_the_tim
         what="epoch 2", since_ns=SECOND, seen_ns=SECOND + limit_ns + 2 * COURSE.timing.election_ns
     )
     too_late = evolve(span, seen_ns=SECOND + limit_ns + 2 * COURSE.timing.election_ns + 1)
-    inside, outside = (2 * SECOND,), (SECOND - 1, 60 * SECOND)
+    inside = (2 * SECOND,)
+    outside = (SECOND - 1, SECOND + limit_ns + 1)
     assert broken(**{kind: (span,)}, split_votes=inside) == []
     assert len(broken(**{kind: (too_late,)}, split_votes=inside)) == 1
     assert len(broken(**{kind: (span,)}, split_votes=outside)) == 1
+
+
+def test_votes_split_again_and_again_are_no_bad_luck() -> None:
+    longest_ns = 15 * SECOND + 4 * COURSE.timing.election_ns
+    span = Span(what="a core", since_ns=0, seen_ns=longest_ns)
+    late = evolve(span, seen_ns=longest_ns + 1)
+    votes = tuple(n * SECOND for n in (1, 2, 3, 4))
+    assert broken(vacancies=(span,), split_votes=votes) == []
+    assert broken(vacancies=(late,), split_votes=votes) == ["L2"]
 
 
 def test_l1_budget_is_none_the_longer_for_a_split_vote() -> None:

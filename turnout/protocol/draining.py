@@ -36,7 +36,8 @@ def begin_drains(turn: Turn, flipped: Active) -> None:
     after = turn.state.table(flipped.digest)
     if after is None:
         return
-    left = dict.fromkeys(abandoned_colours(before, after))
+    changed = abandoned_colours(before, after)
+    left = dict.fromkeys(changed)
     if turn.state.ahead:
         left |= dict.fromkeys(unused_colours(after))
     begun = []
@@ -49,7 +50,9 @@ def begin_drains(turn: Turn, flipped: Active) -> None:
                 service=name,
                 colour=colour,
                 close=service.after_drain is AfterDrain.CLOSE,
-                left_ns=_timeout_ns(turn.state, service, flipped),
+                left_ns=_timeout_ns(turn.state, service, flipped)
+                if (name, colour) in changed
+                else service.drain_timeout_ms * MS,
             )
         )
     again = {(drain.service, drain.colour) for drain in begun}

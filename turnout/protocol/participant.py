@@ -171,8 +171,9 @@ def _on_booted(turn: Turn, event: Booted) -> None:
         record=record,
         tables=FrozenMap(tables),
         serving=serving,
-        ahead=serving.rank > record.active.rank,
     )
+    # A flip is asked for once its commit is journalled: this one may be under way, and come yet.
+    turn.change(ahead=max(serving.rank, turn.state.newest.rank) > record.active.rank)
     committed = record.committed
     if committed is not None and committed.active == record.active:
         turn.change(before=committed.head.base)

@@ -138,8 +138,8 @@ class ParticipantState:
         proof: the probing under way.
         before: the digest that served before ``record.active``.
         ahead: the proxy may have served what the journal does not say, and which colours it has left
-            is not known: it was found above ``record.active`` at the start, and serves no table yet
-            that is on disk; or it was told to flip, and was not seen to in time.
+            is not known: at the start it was found above ``record.active``, or may have been told to
+            flip; or it was told to, and was not seen to in time. So until it serves a table that is on disk.
         staged_lost: why what was prepared could not be staged again.
         trouble: what proxy or probes last said against the newest commit.
         flipped_ns, live_ns: when ``record.active`` flipped and was proven; None: not (yet) here.

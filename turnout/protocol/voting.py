@@ -155,7 +155,7 @@ def _repeat_yes(turn: Turn, prepared: Prepared, message: Prepare) -> None:
 
 
 def _restaged(turn: Turn, event: Staged) -> None:
-    """Say the yes that waited; not one of a term that is over since, which nobody may hear (S4)."""
+    """Say the yes that waited; not one of a term that is over since, which S4 forbids."""
     record = turn.state.record
     assert record.prepared is not None
     if event.refusal is None:

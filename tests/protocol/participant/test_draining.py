@@ -23,7 +23,7 @@ from tests.protocol.participant.bench import (
     table_of,
 )
 from turnout.protocol.clock import SECOND
-from turnout.protocol.effects import AgentEffect, CloseSource, StopDrain, WatchDrain
+from turnout.protocol.effects import Activate, AgentEffect, CloseSource, StopDrain, WatchDrain
 from turnout.protocol.events import Booted, InFlight, LinkDown, LinkUp
 from turnout.protocol.identifiers import Epoch, ServiceName
 from turnout.protocol.records import Head, SignedTable
@@ -238,6 +238,20 @@ def test_flip_that_was_given_up_may_have_happened_and_is_drained_with_the_next_s
     assert WatchDrain(epoch=Epoch(8), service=CHECKOUT, colour=Colour.GREEN) in bench.activated()
     bench.proven()
     assert [drain.colour for drain in bench.state.record.draining] == [Colour.GREEN]
+
+
+def test_flip_that_was_given_up_is_drained_though_the_agent_died_since_s9() -> None:
+    bench = Bench()
+    bench.proven()
+    bench.prepared(prepare(7, GREEN, HEAD6))
+    bench.hear(sync(HEAD7))
+    bench.activated(refusal())
+    bench.reboot()
+    bench.give(LinkUp())
+    bench.hear(sync(head_at(8, 8, BLUE, base=GREEN), table=BLUE))
+    while not isinstance(bench.state.operation, Activate):
+        bench.staged()
+    assert WatchDrain(epoch=Epoch(8), service=CHECKOUT, colour=Colour.GREEN) in bench.activated()
 
 
 def test_fresh_agent_beside_a_fresh_proxy_has_nothing_to_drain() -> None:
