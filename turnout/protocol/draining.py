@@ -44,15 +44,16 @@ def begin_drains(turn: Turn, flipped: Active) -> None:
     for name, colour in left:
         service = after.service(name) or (before.service(name) if before else None)
         assert service is not None
+        timeout_ns = _timeout_ns(turn.state, service, flipped)
+        if (name, colour) not in changed:  # perhaps no business of this switch: it shortens nothing
+            timeout_ns = max(timeout_ns, service.drain_timeout_ms * MS)
         begun.append(
             Drain(
                 epoch=flipped.epoch,
                 service=name,
                 colour=colour,
                 close=service.after_drain is AfterDrain.CLOSE,
-                left_ns=_timeout_ns(turn.state, service, flipped)
-                if (name, colour) in changed
-                else service.drain_timeout_ms * MS,
+                left_ns=timeout_ns,
             )
         )
     again = {(drain.service, drain.colour) for drain in begun}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from attrs import evolve
 
 from tests.protocol.participant.bench import (
@@ -238,6 +239,23 @@ def test_flip_that_was_given_up_may_have_happened_and_is_drained_with_the_next_s
     assert WatchDrain(epoch=Epoch(8), service=CHECKOUT, colour=Colour.GREEN) in bench.activated()
     bench.proven()
     assert [drain.colour for drain in bench.state.record.draining] == [Colour.GREEN]
+
+
+@pytest.mark.parametrize(
+    ("asked_ms", "drained_ms"), [(None, 30_000), (1_000, 30_000), (60_000, 60_000)]
+)
+def test_drain_of_what_may_have_been_left_is_no_shorter_for_a_switch_s9(
+    asked_ms: int | None, drained_ms: int
+) -> None:
+    bench = Bench()
+    bench.proven()
+    bench.prepared(prepare(7, GREEN, HEAD6))
+    bench.hear(sync(HEAD7))
+    bench.activated(refusal())
+    bench.hear(sync(head_at(8, 8, BLUE, base=GREEN, drain_timeout_ms=asked_ms), table=BLUE))
+    bench.staged()
+    bench.activated()
+    assert [drain.left_ms for drain in bench.state.record.draining] == [drained_ms]
 
 
 def test_flip_that_was_given_up_is_drained_though_the_agent_died_since_s9() -> None:
