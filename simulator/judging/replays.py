@@ -62,10 +62,8 @@ class Replays:
 
 def _is_new(state: ParticipantState, message: Message) -> bool:
     """Whether a question is of a term that the disk did not take when it was asked."""
-    record, decided = (
-        state.record,
-        state.head.decided if state.head else state.record.committed_epoch,
-    )
+    record, head = state.record, state.head
+    decided = head.decided if head else record.committed_epoch
     return (
         isinstance(message, Prepare)
         and message.incarnation == record.incarnation

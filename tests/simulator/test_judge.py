@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from simulator.canaries import proxy_comes_back_empty
 from simulator.etcd.client import EtcdClient
 from simulator.explore.canaries import flip_before_the_journal
 from simulator.judging import replays as replays_of
 from simulator.patches import Patches
+from tests.protocol.participant.bench import GREEN, HEAD6, HEAD7, Bench, prepare
 from tests.simulator.small_world import SWITCH, broken, simulated
 from turnout.protocol.clock import SECOND
+from turnout.protocol.identifiers import Term
+from turnout.protocol.records import Incarnation
 
 AGENT = "agent eu-west-1/1"
 PAUSE = """
@@ -90,3 +95,14 @@ def test_s10_question_that_the_disk_did_not_take_is_asked_for_the_first_time_aga
     with Patches() as patches:
         patches.setattr(replays_of, "_is_new", lambda *_: False)
         assert "S10" in broken(simulated(SWITCH, crash, fails, replays, until_s=20.0))
+
+
+def test_s10_question_of_the_past_is_never_taken_for_a_new_one() -> None:
+    """Of another history, or of an epoch that is decided: who votes on that has mistaken a replay."""
+    question, now = prepare(7, GREEN, HEAD6, term=11), Bench().state
+    assert replays_of._is_new(now, question)
+    promised = evolve(now, record=evolve(now.record, promised=Term(11)))
+    other = evolve(now, record=evolve(now.record, incarnation=Incarnation(number=2, id="second")))
+    decided = evolve(now, head=HEAD7)
+    for state in (promised, other, decided):
+        assert not replays_of._is_new(state, question)
