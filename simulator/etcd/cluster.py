@@ -9,7 +9,6 @@ The processes must have joined the network. They are killed, stopped and started
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from simulator.etcd.database import Backup
@@ -77,14 +76,6 @@ class EtcdCluster:
     def revision(self) -> int:
         """The newest committed revision."""
         return self._ledger.database.revision
-
-    def split_votes(self) -> tuple[int, ...]:
-        """When two stood for one term and neither was elected: nobody leads for another election."""
-        rafts = [member.raft for member in self.members]
-        led = {term for raft in rafts for term in raft.led}
-        stood = Counter(term for raft in rafts for term in raft.stood)
-        split = [term for term, members in stood.items() if members > 1 and term not in led]
-        return tuple(sorted(max(raft.stood.get(term, 0) for raft in rafts) for term in split))
 
     def items(self) -> Mapping[str, KeyValue]:
         """All keys as committed: the truth, whichever member knows of it."""

@@ -122,8 +122,6 @@ class Member:
         assert not self.process.is_alive
         self.storage.format()
         self.applied = self.raft.commit = 0
-        self.raft.stood.clear()  # terms begin anew
-        self.raft.led.clear()
         self.compacted = self.ledger.database.compacted
         self.lessor.ttl_s = leases
 

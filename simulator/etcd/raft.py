@@ -46,8 +46,6 @@ class Raft:
     Attributes:
         leader: who leads, as far as this member knows.
         commit: how many entries are committed, as far as this member knows.
-        stood: the terms in which it stood for election, and when.
-        led: those in which it was elected.
     """
 
     def __init__(
@@ -68,8 +66,6 @@ class Raft:
         self.leader: int | None = None
         self.commit = 0
         self.progress: dict[int, Progress] = {}
-        self.stood: dict[int, int] = {}
-        self.led: set[int] = set()
         self._stream, self._outside = stream, outside
         self._timeout_ns = knobs.election_ns
         self._heard_ns = -knobs.election_ns
@@ -259,7 +255,6 @@ class Raft:
         if role is Role.CANDIDATE:
             self.storage.term += 1
             self.storage.vote = self.me
-            self.stood[self.storage.term] = self._now_ns()
         self._set_leader(None)
         term = self.storage.term
         if role is Role.CANDIDATE:
@@ -315,7 +310,6 @@ class Raft:
 
     def _lead(self) -> None:
         self.role = Role.LEADER
-        self.led.add(self.storage.term)
         after = self._last_index + 1
         self.progress = {peer: Progress(next=after) for peer in self.peers}
         self._round, self._beats = 0, 0

@@ -122,8 +122,6 @@ class Chronicle:
         self.tables: dict[Digest, RoutingTable] = {}
         self.reigns: list[tuple[int, str, bool]] | None = None
         """When which replica began to lead (true), and when it led no more; None: nobody tells."""
-        self.split_votes: tuple[int, ...] = ()
-        """When members of etcd split a vote."""
         self._witness = witness
         self._in_flight = in_flight
         self._planned: dict[str, tuple[int, int]] = {}

@@ -41,7 +41,6 @@ def course_of(chronicle: Chronicle, core: Core | None, timing: Timing, until_ns:
         timing=timing,
         until_ns=until_ns,
         jitter_ns=JITTER_NS,
-        split_votes=chronicle.split_votes,
         flips=tuple(chronicle.flips),
         partings=tuple(chronicle.partings),
         intrusions=tuple(chronicle.intrusions),

@@ -36,7 +36,6 @@ def summed_up(simulation: Simulation, *, wall_ns: int) -> RunResult:
     now_ns, judge = simulation.agenda.now_ns, simulation.judge
     agents = [node.agent for node in simulation.agents.values()]
     core = _core(simulation, agents)
-    judge.chronicle.split_votes = simulation.cluster.split_votes()
     course = course_of(judge.chronicle, core, simulation.timing, now_ns)
     for violation in judge_course(course):
         judge.breaks(violation.number, violation.text)

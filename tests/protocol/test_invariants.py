@@ -261,36 +261,3 @@ def test_what_took_too_long_or_is_not_there_yet_is_found(
     assert broken(**{kind: (in_time,)}) == []
     assert broken(**{kind: (late, missing)}) == [number, number]
     assert broken(**{kind: (missing,)}, until_ns=SECOND + limit_ns) == []
-
-
-@pytest.mark.parametrize(
-    ("kind", "limit_ms"),
-    [("intents", 23_750), ("doubts", 20_000), ("vacancies", 15_000), ("cores", 15_000)],
-)
-def test_vote_that_etcd_split_takes_another_election_where_it_falls_into_the_time(
-    kind: str, limit_ms: int
-) -> None:
-    limit_ns = limit_ms * MS
-    span = Span(
-        what="epoch 2", since_ns=SECOND, seen_ns=SECOND + limit_ns + 2 * COURSE.timing.election_ns
-    )
-    too_late = evolve(span, seen_ns=SECOND + limit_ns + 2 * COURSE.timing.election_ns + 1)
-    inside = (2 * SECOND,)
-    outside = (SECOND - 1, SECOND + limit_ns + 1)
-    assert broken(**{kind: (span,)}, split_votes=inside) == []
-    assert len(broken(**{kind: (too_late,)}, split_votes=inside)) == 1
-    assert len(broken(**{kind: (span,)}, split_votes=outside)) == 1
-
-
-def test_votes_split_again_and_again_are_no_bad_luck() -> None:
-    longest_ns = 15 * SECOND + 4 * COURSE.timing.election_ns
-    span = Span(what="a core", since_ns=0, seen_ns=longest_ns)
-    late = evolve(span, seen_ns=longest_ns + 1)
-    votes = tuple(n * SECOND for n in (1, 2, 3, 4))
-    assert broken(vacancies=(span,), split_votes=votes) == []
-    assert broken(vacancies=(late,), split_votes=votes) == ["L2"]
-
-
-def test_l1_budget_is_none_the_longer_for_a_split_vote() -> None:
-    span = Span(what="epoch 2", since_ns=0, seen_ns=30 * SECOND + 1)
-    assert broken(switches=(span,), split_votes=(SECOND,)) == ["L1"]

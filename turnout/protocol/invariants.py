@@ -23,7 +23,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from turnout.protocol.activation import drift
 from turnout.protocol.clock import SECOND
@@ -385,8 +385,6 @@ class Course:
         doubts: of connected, not excluded agents: a yes on disk, until the decision is.
         cores: of the agents of a healed core: a newest commit, until their proxies serve it.
         vacancies: of a healed core: nobody leads, until one of its replicas does.
-        split_votes: when members of etcd stood for one term and none was elected. F counts on one
-            election, which Raft cannot promise: each of these is another, as long as the first.
     """
 
     timing: Timing
@@ -402,7 +400,6 @@ class Course:
     doubts: tuple[Span, ...] = ()
     cores: tuple[Span, ...] = ()
     vacancies: tuple[Span, ...] = ()
-    split_votes: tuple[int, ...] = ()
 
 
 def s8_skew_within_bounds(course: Course) -> Iterator[str]:
@@ -492,53 +489,38 @@ def doubt_limit_ns(timing: Timing) -> int:
     )
 
 
-MAX_SPLIT_VOTES = 2
-"""In a row that are taken for bad luck: more, and elections are planned too short for the distances."""
-
-
-def _late(spans: tuple[Span, ...], limit_ns: int, course: Course) -> Iterator[str]:
-    """Those that took longer than the limit, and than what etcd's split votes in them add to it."""
+def _late(spans: tuple[Span, ...], limit_ns: int, until_ns: int) -> Iterator[str]:
     for span in spans:
-        end = course.until_ns if span.seen_ns is None else span.seen_ns
-        allowed_ns = limit_ns + _elections_ns(course, span.since_ns, limit_ns)
-        if end - span.since_ns > allowed_ns:
+        end = until_ns if span.seen_ns is None else span.seen_ns
+        if end - span.since_ns > limit_ns:
             state = "not yet seen" if span.seen_ns is None else "seen"
-            took, limit = (end - span.since_ns) / SECOND, allowed_ns / SECOND
+            took, limit = (end - span.since_ns) / SECOND, limit_ns / SECOND
             yield f"{span.what}: {state} after {took:.3f} s, limit {limit:.3f} s"
 
 
-def _elections_ns(course: Course, since_ns: int, limit_ns: int) -> int:
-    """What split votes add: those in time, and no more of them than rare ones can be."""
-    added_ns = 0
-    for at_ns in [at_ns for at_ns in course.split_votes if at_ns >= since_ns][:MAX_SPLIT_VOTES]:
-        if at_ns <= since_ns + limit_ns + added_ns:
-            added_ns += 2 * course.timing.election_ns
-    return added_ns
-
-
 def l1_ended_within_budget(course: Course) -> Iterator[str]:
-    """Accepted to live everywhere, aborted (or, a rollback, partial): within the budget, come what may."""
-    yield from _late(course.switches, course.timing.budget_ns, evolve(course, split_votes=()))
+    """Accepted to live everywhere, aborted (or, a rollback, partial): within the budget."""
+    yield from _late(course.switches, course.timing.budget_ns, course.until_ns)
 
 
 def l2_every_intent_is_decided(course: Course) -> Iterator[str]:
     """Every intent is decided within 2·T_prep + F + W of a working core."""
-    yield from _late(course.intents, decision_limit_ns(course.timing), course)
+    yield from _late(course.intents, decision_limit_ns(course.timing), course.until_ns)
 
 
 def l2_doubt_ends(course: Course) -> Iterator[str]:
     """No connected agent that is not excluded stays in doubt longer than F + H + T_prep + 2·D."""
-    yield from _late(course.doubts, doubt_limit_ns(course.timing), course)
+    yield from _late(course.doubts, doubt_limit_ns(course.timing), course.until_ns)
 
 
 def l2_core_is_led(course: Course) -> Iterator[str]:
     """A working core is led again within the time of L3: else nothing is owed, for nothing is accepted."""
-    yield from _late(course.vacancies, course.timing.convergence_ns, course)
+    yield from _late(course.vacancies, course.timing.convergence_ns, course.until_ns)
 
 
 def l3_core_converges(course: Course) -> Iterator[str]:
     """Soon after a core's healing (15 s by default) each of its agents is at the newest commit."""
-    yield from _late(course.cores, course.timing.convergence_ns, course)
+    yield from _late(course.cores, course.timing.convergence_ns, course.until_ns)
 
 
 COURSE: tuple[tuple[str, Callable[[Course], Iterator[str]]], ...] = (

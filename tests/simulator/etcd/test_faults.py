@@ -8,7 +8,6 @@ import pytest
 from attrs import evolve
 
 from simulator.etcd.knobs import EtcdKnobs
-from simulator.etcd.raft_parts import Role
 from simulator.process import Process
 from tests.simulator.etcd.lab import Lab
 from turnout.protocol.clock import MS, SECOND
@@ -209,29 +208,6 @@ def test_leader_that_is_cut_off_steps_down_and_the_rest_elects_another() -> None
     assert lab.member(first).raft.leader is None
     lab.write(Put("a", b"1"), client=1)
     assert lab.try_read(Range("a"), client=0) is not None
-
-
-def test_vote_is_split_where_two_stand_at_once_and_the_next_election_ends_it() -> None:
-    lab = placed()
-    first, *rest = lab.servers
-    first.kill()
-    assert lab.cluster.split_votes() == ()
-    for server in rest:
-        lab.member(server).raft._stand(Role.CANDIDATE)
-    stood_ns = lab.agenda.now_ns
-    lab.run_until(lambda: lab.cluster.leader)
-    assert lab.cluster.split_votes() == (stood_ns,)
-
-
-def test_vote_that_somebody_wins_is_not_split() -> None:
-    lab = Lab(3)
-    first, second, _ = (lab.member(server).raft for server in lab.servers)
-    lab.run(10 * MS)
-    first._stand(Role.CANDIDATE)
-    second._stand(Role.CANDIDATE)
-    lab.settle()
-    assert first.stood.keys() & second.stood.keys() & (first.led | second.led)
-    assert lab.cluster.split_votes() == ()
 
 
 def test_leader_that_only_hears_nothing_steps_down_too() -> None:
