@@ -19,6 +19,7 @@ import trio
 from turnout.protocol import keys
 from turnout.protocol.candidacy import (
     Announce,
+    AskLease,
     Campaign,
     Campaigned,
     Claim,
@@ -31,10 +32,12 @@ from turnout.protocol.candidacy import (
     LeaderSeen,
     LeaseGone,
     LeaseGranted,
+    LeaseSeen,
     ReadLeader,
     Resign,
     Retired,
     RevokeLease,
+    StoreCall,
 )
 from turnout.protocol.clock import SECOND, MonotonicNs
 from turnout.protocol.election import Election, step
@@ -137,14 +140,12 @@ class Candidate:
         """No effect of an election is durable."""
         raise AssertionError(f"{undone}: {reason}")
 
-    async def _call(
-        self, effect: ReadLeader | GrantLease | Campaign | KeepAlive | RevokeLease
-    ) -> None:
+    async def _call(self, effect: StoreCall) -> None:
         try:
             answer = await self._answer(effect)
             self.trouble = ""
         except LeaseExpired as error:
-            assert isinstance(effect, Campaign | KeepAlive | RevokeLease)
+            assert isinstance(effect, Campaign | KeepAlive | RevokeLease | AskLease)
             _log.warning("lease is gone", lease=effect.lease, reason=str(error))
             answer = LeaseGone(lease=effect.lease)
         except StoreError as error:
@@ -152,9 +153,7 @@ class Candidate:
             return
         await self._host.tell(answer)
 
-    async def _answer(
-        self, effect: ReadLeader | GrantLease | Campaign | KeepAlive | RevokeLease
-    ) -> ElectionEvent:
+    async def _answer(self, effect: StoreCall) -> ElectionEvent:
         match effect:
             case ReadLeader(floor=floor):
                 snapshot = await self._store.read(Range(keys.LEADER))
@@ -171,6 +170,10 @@ class Candidate:
             case RevokeLease(lease=lease):
                 await self._store.revoke(lease)
                 return LeaseGone(lease=lease)
+            case AskLease(lease=lease):
+                time = await self._store.lease_time(lease)
+                granted_ns, left_ns = time.granted_s * SECOND, time.left_s * SECOND
+                return LeaseSeen(lease=lease, granted_ns=granted_ns, left_ns=left_ns)
 
     async def _campaign(self, effect: Campaign) -> Result:
         """Always a result: a campaign may have been carried out though the call failed."""

@@ -177,7 +177,7 @@ CANARIES = (
     _canary("leader decides after a restore", decides_after_a_restore, "S11", 21),
     _canary("T_prep never ends", prepares_for_ever, "L1", 0),
     _canary("aborts are not heard", aborts_are_not_heard, "L2", 0),
-    _canary("who led once never stands again", never_stands_again, "L2", 0),
+    _canary("who led once never stands again", never_stands_again, "L2", 5),
     _canary("refused flip is never tried again", never_tries_again, "L3", 26),
     _canary("failed write is not read back", disk_is_not_read_again, "S3", 9),
     _canary("proxy goes back at a restart", proxy_goes_back, "S5", 6),

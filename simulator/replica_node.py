@@ -22,6 +22,7 @@ from simulator.world import World
 from turnout.protocol import election, keys
 from turnout.protocol.candidacy import (
     Announce,
+    AskLease,
     Campaign,
     Campaigned,
     Claim,
@@ -34,10 +35,12 @@ from turnout.protocol.candidacy import (
     LeaderSeen,
     LeaseGone,
     LeaseGranted,
+    LeaseSeen,
     ReadLeader,
     Resign,
     Retired,
     RevokeLease,
+    StoreCall,
 )
 from turnout.protocol.clock import SECOND, Instant, MonotonicNs
 from turnout.protocol.coordinator import Coordinator
@@ -245,7 +248,7 @@ class ReplicaNode:
             case _:
                 self._call(effect)
 
-    def _call(self, effect: ReadLeader | GrantLease | Campaign | KeepAlive | RevokeLease) -> None:
+    def _call(self, effect: StoreCall) -> None:
         store = self._store
         match effect:
             case ReadLeader():
@@ -262,6 +265,8 @@ class ReplicaNode:
                 store.keep_alive(effect.lease, lambda alive: self._kept_alive(effect, alive))
             case RevokeLease(lease=lease):
                 store.revoke(lease, partial(self._revoked, lease))
+            case AskLease(lease=lease):
+                store.lease_time(lease, self._lease_seen)
 
     def _granted(self, asked_ns: MonotonicNs, lease: int | None) -> None:
         if lease is not None:
@@ -270,6 +275,10 @@ class ReplicaNode:
     def _revoked(self, lease: int, done: bool) -> None:
         if done:
             self._election.tell(LeaseGone(lease=lease))
+
+    def _lease_seen(self, seen: LeaseSeen | LeaseGone | None) -> None:
+        if seen is not None:
+            self._election.tell(seen)
 
     def _leader_read(self, effect: ReadLeader, seen: Snapshot | None) -> None:
         if seen is not None:

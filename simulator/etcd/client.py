@@ -22,7 +22,7 @@ from simulator.network import Network
 from simulator.process import Process
 from simulator.randomness import Randomness
 from simulator.virtual_time import Act
-from turnout.protocol.candidacy import LeaseGone
+from turnout.protocol.candidacy import LeaseGone, LeaseSeen
 from turnout.protocol.transactions import (
     Delete,
     KeyValue,
@@ -124,6 +124,13 @@ class EtcdClient:
         self._ask(
             lambda m, _c, tell: m.keep_alive(lease, tell),
             lambda told: then(told if isinstance(told, bool) else None),
+        )
+
+    def lease_time(self, lease: int, then: Callable[[LeaseSeen | LeaseGone | None], None]) -> None:
+        """Ask how long a lease has left; None: no answer."""
+        self._ask(
+            lambda m, _c, tell: m.lease_time(lease, tell),
+            lambda told: then(told if isinstance(told, LeaseSeen | LeaseGone) else None),
         )
 
     def revoke(self, lease: int, then: Callable[[bool], None]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from simulator.etcd.knobs import EtcdKnobs
 from simulator.process import Process
 from simulator.virtual_time import Appointment
+from turnout.protocol.candidacy import LeaseGone, LeaseSeen
 from turnout.protocol.clock import SECOND
 
 Revoke = Callable[[int], None]
@@ -76,6 +77,14 @@ class Lessor:
         else:
             self._let_live(lease, 0)
             renewed(True)
+
+    def seen(self, lease: int) -> LeaseSeen | LeaseGone:
+        """As leader: the whole seconds that a lease has left, of which the newest has begun."""
+        if lease not in self.ttl_s or self.is_over(lease):
+            return LeaseGone(lease=lease)
+        left_s = -((self._now_ns() - self._over_ns[lease]) // SECOND) - 1
+        granted_ns = self.ttl_s[lease] * SECOND
+        return LeaseSeen(lease=lease, granted_ns=granted_ns, left_ns=left_s * SECOND)
 
     def is_over(self, lease: int) -> bool:
         """As leader: whether a lease has run out, though the log may not have ended it yet."""

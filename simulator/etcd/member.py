@@ -27,6 +27,7 @@ from simulator.etcd.storage import Storage
 from simulator.network import Connection, Network
 from simulator.process import Process
 from simulator.randomness import Stream
+from turnout.protocol.candidacy import LeaseSeen
 from turnout.protocol.transactions import KeyValue, Range, Snapshot, Transaction
 
 
@@ -48,7 +49,7 @@ class Compacted:
     """The last thing that a watch says: what comes next is no longer kept."""
 
 
-Told: TypeAlias = Answer | Snapshot | bool | Refusal | Opened | Changed | Compacted
+Told: TypeAlias = Answer | Snapshot | LeaseSeen | bool | Refusal | Opened | Changed | Compacted
 Tell: TypeAlias = Callable[[Told], None]
 
 COMPACTED = Refusal("etcdserver: mvcc: required revision has been compacted", helps_nowhere=True)
@@ -266,14 +267,32 @@ class Member:
             self.lessor.renew(
                 lease,
                 lambda alive: self.peers.send(
-                    peer, partial(there.renewed, self.place, alive, tell)
+                    peer, partial(there.answered_by, self.place, alive, tell)
                 ),
             )
 
-    def renewed(self, peer: int, alive: bool, tell: Tell) -> None:
+    def answered_by(self, peer: int, told: Told, tell: Tell) -> None:
         """The leader has answered for a lease."""
         self.peers.heard(peer)
-        tell(alive)
+        tell(told)
+
+    def lease_time(self, lease: int, tell: Tell) -> None:
+        """Tell how long a lease has left: the leader alone knows."""
+        leader = self.raft.leader
+        if leader is None:
+            tell(NO_LEADER)
+        elif leader == self.place:
+            tell(self.lessor.seen(lease))
+        else:
+            there = self._members[leader]
+            self.peers.send(leader, partial(there.lease_time_for, self.place, lease, tell))
+
+    def lease_time_for(self, peer: int, lease: int, tell: Tell) -> None:
+        """A follower was asked how long a lease has left."""
+        self.peers.heard(peer)
+        if self.raft.role is Role.LEADER:
+            there, seen = self._members[peer], self.lessor.seen(lease)
+            self.peers.send(peer, partial(there.answered_by, self.place, seen, tell))
 
     def status(self, tell: Tell) -> None:
         """Say whether this member lives and knows a leader."""

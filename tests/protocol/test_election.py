@@ -5,6 +5,7 @@ from attrs import define, evolve, field
 from turnout.protocol import keys
 from turnout.protocol.candidacy import (
     Announce,
+    AskLease,
     Campaign,
     Campaigned,
     Claim,
@@ -17,6 +18,7 @@ from turnout.protocol.candidacy import (
     LeaderSeen,
     LeaseGone,
     LeaseGranted,
+    LeaseSeen,
     ReadLeader,
     Resign,
     Retired,
@@ -365,6 +367,91 @@ def test_leader_that_sees_its_key_gone_taken_or_made_anew_is_deposed() -> None:
     assert "is another's" in deposed(leading().told(taken))
     anew = LeaderSeen(revision=12, entry=entry(mine(5), 12))
     assert "made anew" in deposed(leading().told(anew))
+
+
+# --- a leader that is gone ----------------------------------------------------------------------
+
+FAR = evolve(TIMING, election_ns=3 * SECOND)
+"""As with etcd's members an ocean apart: two election timeouts are more than the lease of 5 s."""
+
+
+def following(timing: Timing = FAR) -> Candidate:
+    """One that follows another, and has looked once."""
+    begin = Election.begin(replica=ME, url="https://me", timing=timing, seed=7, now=at(0))
+    return Candidate(begin).told(LeaderSeen(revision=10, entry=entry(OTHER, 9), floor=0))
+
+
+def left(seconds: int) -> LeaseSeen:
+    return LeaseSeen(lease=OTHER.lease, granted_ns=5 * SECOND, left_ns=seconds * SECOND)
+
+
+def test_follower_looks_at_the_leaders_lease_whenever_it_looks_at_the_key() -> None:
+    assert following().woken().asks() == (ReadLeader(floor=10), AskLease(lease=OTHER.lease))
+
+
+def test_follower_takes_away_a_lease_that_etcd_prolonged_and_nobody_renews() -> None:
+    """etcd gave it 8 s, and nobody renewed it in the election timeout before: 7 left are 4 s of silence."""
+    candidate = following().told(left(7), SECOND)
+    assert candidate.asks() == ()
+    assert candidate.state.next_deadline == SECOND + SECOND // 2
+    candidate.woken()
+    assert candidate.asks() == (AskLease(lease=OTHER.lease),)
+    candidate.told(left(6), 2 * SECOND)
+    assert candidate.asks() == (RevokeLease(lease=OTHER.lease),)
+    assert candidate.phase() is Phase.FOLLOWING
+
+
+def test_follower_asks_again_when_it_does_not_hear_that_a_lease_was_taken_away() -> None:
+    candidate = following().told(left(6), SECOND).woken()
+    assert candidate.asks() == (AskLease(lease=OTHER.lease),)
+    candidate.told(left(5), 2 * SECOND)
+    assert candidate.asks() == (RevokeLease(lease=OTHER.lease),)
+    candidate.told(LeaseGone(lease=OTHER.lease), 2 * SECOND)
+    assert candidate.asks() == ()
+    candidate.told(LeaderSeen(revision=12, entry=None), 2 * SECOND)
+    assert candidate.phase() is Phase.GRANTING
+    # What was asked for in the meantime is nobody's any more.
+    assert candidate.told(left(5), 2 * SECOND).asks() == ()
+    candidate.told(Wake(), 2 * SECOND + SECOND // 2)
+    assert AskLease(lease=OTHER.lease) not in candidate.asks()
+
+
+def test_lease_that_is_renewed_is_its_leaders() -> None:
+    for seconds in range(5):
+        candidate = following().told(left(seconds), SECOND)
+        assert candidate.asks() == ()
+        assert candidate.state.next_deadline == TTL_NS, "no look is added to those at the key"
+
+
+def test_lease_of_a_leader_that_has_been_followed_by_another_is_left_alone() -> None:
+    candidate = following()
+    newer = evolve(OTHER, lease=100)
+    candidate.told(LeaderSeen(revision=12, entry=entry(newer, 12)), SECOND)
+    assert candidate.told(left(5), SECOND).asks() == ()
+
+
+def test_nobody_asks_for_a_lease_where_the_store_lets_it_go_soon_enough() -> None:
+    assert following(TIMING).woken().asks() == (ReadLeader(floor=10),)
+    exactly = evolve(TIMING, election_ns=TTL_NS // 2)
+    assert AskLease(lease=OTHER.lease) in following(exactly).woken().asks()
+
+
+def test_key_that_nobody_can_read_has_no_lease_to_ask_for() -> None:
+    begin = Election.begin(replica=ME, url="https://me", timing=FAR, seed=7, now=at(0))
+    unreadable = evolve(entry(OTHER, 9), value=b"?")
+    candidate = Candidate(begin).told(LeaderSeen(revision=10, entry=unreadable, floor=0))
+    assert candidate.woken().asks() == (ReadLeader(floor=10),)
+
+
+def test_leader_asks_for_nobodys_lease() -> None:
+    candidate = following().told(LeaderSeen(revision=12, entry=None))
+    candidate.told(LeaseGranted(lease=5, asked_ns=MonotonicNs(0)))
+    candidate.told(Campaigned(lease=5, result=Won(revision=13)))
+    candidate.told(LeaderSeen(revision=13, entry=entry(mine(5), 13)))
+    for _ in range(3):  # then it has heard nothing for a lease time
+        candidate.woken()
+        assert not any(isinstance(asked, AskLease) for asked in candidate.asks())
+    assert candidate.told(evolve(left(6), lease=5), SECOND).asks() == ()
 
 
 # --- handing over -------------------------------------------------------------------------------

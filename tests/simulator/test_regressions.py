@@ -73,6 +73,11 @@ def leaves_its_claim(patch: Patches) -> None:
     patch.setattr(election, "_given_up", lambda _state, _claim: ())
 
 
+def waits_for_the_store_to_let_go(patch: Patches) -> None:
+    """Nobody looks whether a lease that etcd has prolonged is renewed."""
+    patch.setattr(election, "_lease_question", lambda _state: ())
+
+
 def elects_as_slowly_as_across_two_oceans(patch: Patches) -> None:
     """What was planned for whatever members of etcd are more than 100 ms apart."""
     fitting = TimingSettings.timing
@@ -132,6 +137,7 @@ MENDS: Mapping[str, Mend] = {
     "turned-away-and-heard-no-more": Mend(streams_never_end, "S10"),
     "yes-of-an-older-term": Mend(repeats_a_yes_whatever_the_term, "S4"),
     "late-flip-is-drained": Mend(takes_a_late_flip_for_none, "S9"),
+    "votes-are-split": Mend(waits_for_the_store_to_let_go, "L2"),
 }
 
 

@@ -74,6 +74,19 @@ class LeaseGone:
 
 
 @frozen(kw_only=True)
+class LeaseSeen:
+    """Answer to :class:`AskLease`: what the lease was granted for, and the whole seconds it has left.
+
+    A renewal gives it what it was granted for, so it has less left at once; etcd's election gives it
+    an election timeout more.
+    """
+
+    lease: int
+    granted_ns: int
+    left_ns: int
+
+
+@frozen(kw_only=True)
 class Resign:
     """Hand over at once: for good (the process ends), or until a lease time has passed."""
 
@@ -82,7 +95,7 @@ class Resign:
 
 
 ElectionEvent: TypeAlias = (
-    Wake | LeaderSeen | LeaseGranted | Campaigned | KeptAlive | LeaseGone | Resign
+    Wake | LeaderSeen | LeaseGranted | Campaigned | KeptAlive | LeaseGone | LeaseSeen | Resign
 )
 
 # --- what it asks for. What is not answered is asked again: the host reports answers only ---------
@@ -127,6 +140,13 @@ class RevokeLease:
 
 
 @frozen(kw_only=True)
+class AskLease:
+    """Ask how long the lease has left; answered by ``LeaseSeen``, or by ``LeaseGone``."""
+
+    lease: int
+
+
+@frozen(kw_only=True)
 class Announce:
     """Tell the coordinator's machine; when deposed, also close the agents' streams."""
 
@@ -145,6 +165,5 @@ class Retired:
     """Nothing is held any more, and nothing will be: the process may end."""
 
 
-ElectionEffect: TypeAlias = (
-    ReadLeader | GrantLease | Campaign | KeepAlive | RevokeLease | Announce | Follow | Retired
-)
+StoreCall: TypeAlias = ReadLeader | GrantLease | Campaign | KeepAlive | RevokeLease | AskLease
+ElectionEffect: TypeAlias = StoreCall | Announce | Follow | Retired

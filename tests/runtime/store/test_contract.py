@@ -25,7 +25,7 @@ from turnout.protocol.transactions import (
     Won,
     Write,
 )
-from turnout.runtime.store.contract import Batch, Compacted, Store, WatchEvent
+from turnout.runtime.store.contract import Batch, Compacted, LeaseTime, Store, WatchEvent
 from turnout.runtime.store.errors import (
     LeaseExpired,
     RevisionAhead,
@@ -354,6 +354,24 @@ async def test_lease_that_is_revoked_deletes_its_keys_at_one_revision(store: Sto
     await store.revoke(lease)
     snapshot = await store.read(EVERYTHING)
     assert (snapshot.revision, snapshot.items) == (before + 1, ())
+
+
+async def test_lease_has_less_left_than_it_was_granted_for_however_fresh_it_is(
+    store: Store,
+) -> None:
+    lease = await store.grant(60)
+    assert await store.lease_time(lease) == LeaseTime(granted_s=60, left_s=59)
+    await store.keep_alive(lease)
+    assert await store.lease_time(lease) == LeaseTime(granted_s=60, left_s=59)
+
+
+async def test_lease_that_is_gone_has_no_time_left(store: Store) -> None:
+    lease = await store.grant(60)
+    await store.revoke(lease)
+    with pytest.raises(LeaseExpired, match="has expired or was revoked"):
+        await store.lease_time(lease)
+    with pytest.raises(LeaseExpired):
+        await store.lease_time(1234567)
 
 
 async def test_lease_lets_go_of_a_key_that_is_written_without_it(store: Store) -> None:

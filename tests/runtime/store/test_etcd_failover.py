@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -19,8 +20,13 @@ from turnout.protocol.transactions import (
     Unknown,
     Won,
 )
-from turnout.runtime.etcd_server import EtcdCluster, EtcdMemberProcess
-from turnout.runtime.store.contract import Batch, Compacted, WatchEvent
+from turnout.runtime.etcd_server import (
+    EtcdCluster,
+    EtcdMemberProcess,
+    EtcdSettings,
+    running_etcd,
+)
+from turnout.runtime.store.contract import Batch, Compacted, LeaseTime, WatchEvent
 from turnout.runtime.store.errors import StoreUnavailable
 from turnout.runtime.store.etcd import EtcdStore
 
@@ -258,6 +264,25 @@ async def test_lease_is_kept_alive_across_the_death_of_the_leader(
         leader.kill()
         assert await eventually(lambda: store.keep_alive(lease)) == 10
         assert (await store.read(Range("held"))).get("held") is not None
+
+
+async def test_lease_that_etcds_election_prolonged_has_more_left_until_it_is_renewed(
+    tmp_path: Path, connect: Connect
+) -> None:
+    """By this a follower knows that a leader has died, and etcd's with it (election, rule 7)."""
+    slow = EtcdSettings(heartbeat_ms=200, election_ms=2000)
+    async with running_etcd(tmp_path, 3, slow) as cluster:
+        leader = await cluster.leader()
+        others = [other for other in cluster.members if other is not leader]
+        async with connect(*others) as store:
+            lease = await store.grant(10)
+            assert await store.lease_time(lease) == LeaseTime(granted_s=10, left_s=9)
+            leader.kill()
+            prolonged = await eventually(lambda: store.lease_time(lease))
+            assert isinstance(prolonged, LeaseTime)
+            assert prolonged.left_s in (10, 11)
+            await store.keep_alive(lease)
+            assert await store.lease_time(lease) == LeaseTime(granted_s=10, left_s=9)
 
 
 async def test_quota_is_told_by_the_members_that_are_left(

@@ -16,7 +16,7 @@ from simulator.network import Network
 from simulator.process import NodeName, Process
 from simulator.randomness import Randomness
 from simulator.virtual_time import Agenda
-from turnout.protocol.candidacy import LeaseGone
+from turnout.protocol.candidacy import LeaseGone, LeaseSeen
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.identifiers import Region
 from turnout.protocol.transactions import (
@@ -165,6 +165,11 @@ class Lab:
     def keep_alive(self, lease: int) -> bool | None:
         answers: list[bool | None] = []
         self.clients[0].keep_alive(lease, answers.append)
+        return self._answer(answers)
+
+    def lease_time(self, lease: int) -> LeaseSeen | LeaseGone | None:
+        answers: list[LeaseSeen | LeaseGone | None] = []
+        self.clients[0].lease_time(lease, answers.append)
         return self._answer(answers)
 
     def revoke(self, lease: int) -> bool:

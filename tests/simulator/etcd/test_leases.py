@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.simulator.etcd.lab import Lab
-from turnout.protocol.candidacy import LeaseGone
+from turnout.protocol.candidacy import LeaseGone, LeaseSeen
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.transactions import Delete, Lost, Present, Put
 
@@ -110,6 +110,55 @@ def test_lease_past_its_time_is_not_renewed_any_more() -> None:
     lessor = lab.member(leader).lessor
     lab.run_until(lambda: lessor.is_over(lease))
     assert lab.keep_alive(lease) is False
+
+
+def seen(lease: int, granted_s: int, left_s: int) -> LeaseSeen:
+    return LeaseSeen(lease=lease, granted_ns=granted_s * SECOND, left_ns=left_s * SECOND)
+
+
+def test_lease_has_less_left_than_it_was_granted_for_however_fresh_it_is() -> None:
+    lab = settled()
+    lease = lab.grant(5)
+    assert lab.lease_time(lease) == seen(lease, 5, 4)
+    lab.run(2500 * MS)
+    assert lab.lease_time(lease) == seen(lease, 5, 2)
+    assert lab.keep_alive(lease)
+    assert lab.lease_time(lease) == seen(lease, 5, 4)
+    lab.revoke(lease)
+    assert lab.lease_time(lease) == LeaseGone(lease=lease)
+
+
+def test_time_left_is_the_same_whichever_member_is_asked() -> None:
+    lab = Lab(3, clients=3)
+    lab.settle()
+    lease = lab.grant(60)
+    told: list[LeaseSeen | LeaseGone | None] = []
+    for client in lab.clients:
+        client.lease_time(lease, told.append)
+    lab.run(100 * MS)
+    assert told == [seen(lease, 60, 59)] * 3
+
+
+def test_lease_that_etcds_election_prolonged_has_more_left_until_it_is_renewed() -> None:
+    lab = settled()
+    lease = lab.grant(5)
+    assert lab.cluster.leader is not None
+    lab.cluster.leader.kill()
+    lab.settle()
+    told = lab.lease_time(lease)
+    assert isinstance(told, LeaseSeen)
+    assert told.left_ns >= told.granted_ns
+    assert lab.keep_alive(lease)
+    assert lab.lease_time(lease) == seen(lease, 5, 4)
+
+
+def test_time_left_is_not_told_without_a_leader() -> None:
+    lab = settled()
+    lease = lab.grant(60)
+    for server in lab.servers[:2]:
+        server.kill()
+    lab.run(5 * SECOND)
+    assert lab.lease_time(lease) is None
 
 
 def gone_after_s(lab: Lab, lease: int) -> float:

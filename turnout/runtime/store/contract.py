@@ -42,6 +42,14 @@ class Compacted:
 WatchEvent: TypeAlias = Batch | Compacted
 
 
+@frozen(kw_only=True)
+class LeaseTime:
+    """What a lease was granted for, and how many whole seconds it has left."""
+
+    granted_s: int
+    left_s: int
+
+
 class Store(ABC):
     """The guarded keys of one domain.
 
@@ -74,6 +82,14 @@ class Store(ABC):
     @abstractmethod
     async def keep_alive(self, lease: int) -> float:
         """Give the lease its full time again; return it in seconds. Raises ``LeaseExpired``."""
+
+    @abstractmethod
+    async def lease_time(self, lease: int) -> LeaseTime:
+        """Tell how long the lease has left; raises ``LeaseExpired``.
+
+        Less than it was granted for, however short ago that was renewed; as much or more only where
+        the store prolonged it by itself, as etcd does when it elects a leader.
+        """
 
     @abstractmethod
     async def revoke(self, lease: int) -> None:

@@ -52,6 +52,11 @@ class RevisionAhead(StoreRefused):
 class LeaseExpired(StoreRefused):
     """The lease does not exist, or no longer."""
 
+    @classmethod
+    def of(cls, lease: int) -> LeaseExpired:
+        """Say it of this lease."""
+        return cls(f"the lease {lease} has expired or was revoked; its keys are gone")
+
 
 class StoreFull(StoreRefused):
     """The store takes no more data until it is compacted, defragmented or enlarged."""

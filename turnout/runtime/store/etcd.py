@@ -19,7 +19,7 @@ from turnout.runtime.store.checks import (
     check_transaction,
     check_ttl,
 )
-from turnout.runtime.store.contract import Store, WatchEvent
+from turnout.runtime.store.contract import LeaseTime, Store, WatchEvent
 from turnout.runtime.store.errors import LeaseExpired, RevisionCompacted, StoreError
 from turnout.runtime.store.etcd_codec import EtcdCodec
 from turnout.runtime.store.etcd_failures import RpcFailed
@@ -74,8 +74,16 @@ class EtcdStore(Store):
         request = rpc.LeaseKeepAliveRequest(ID=lease)
         response = await self._ask(lambda member: member.keep_alive, request)
         if response.TTL <= 0:
-            raise LeaseExpired(f"the lease {lease} has expired or was revoked; its keys are gone")
+            raise LeaseExpired.of(lease)
         return float(response.TTL)
+
+    async def lease_time(self, lease: int) -> LeaseTime:
+        """Ask etcd's leader, by way of any member; it tells an expired one by a TTL below zero."""
+        request = rpc.LeaseTimeToLiveRequest(ID=lease)
+        response = await self._ask(lambda member: member.time_to_live, request)
+        if response.TTL < 0:
+            raise LeaseExpired.of(lease)
+        return LeaseTime(granted_s=response.grantedTTL, left_s=response.TTL)
 
     async def revoke(self, lease: int) -> None:
         """Revoke a lease; the second of two attempts may find the work of the first."""

@@ -58,6 +58,7 @@ class EtcdMember:
         self.compact: Stub = kv.Compact
         self.grant: Stub = lease.LeaseGrant
         self.revoke: Stub = lease.LeaseRevoke
+        self.time_to_live: Stub = lease.LeaseTimeToLive
         self.keep_alive: Stub = self._channel.unary_unary(
             "/etcdserverpb.Lease/LeaseKeepAlive",
             request_serializer=rpc.LeaseKeepAliveRequest.SerializeToString,

@@ -17,7 +17,7 @@ from turnout.runtime.store.checks import (
     check_transaction,
     check_ttl,
 )
-from turnout.runtime.store.contract import Compacted, Store, WatchEvent
+from turnout.runtime.store.contract import Compacted, LeaseTime, Store, WatchEvent
 from turnout.runtime.store.errors import StoreUnavailable
 from turnout.runtime.store.memory_database import MemoryDatabase
 
@@ -50,6 +50,10 @@ class MemoryStore(Store):
     async def keep_alive(self, lease: int) -> float:
         """Renew a lease."""
         return (await self._at_this_moment()).keep_alive(lease, trio.current_time())
+
+    async def lease_time(self, lease: int) -> LeaseTime:
+        """Tell how long a lease has left."""
+        return (await self._at_this_moment()).lease_time(lease, trio.current_time())
 
     async def revoke(self, lease: int) -> None:
         """Revoke a lease."""

@@ -6,6 +6,7 @@ step by step. Several ``MemoryStore`` may share one database, as several replica
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import trio
@@ -27,7 +28,7 @@ from turnout.protocol.transactions import (
     Transaction,
     Won,
 )
-from turnout.runtime.store.contract import Batch, Compacted
+from turnout.runtime.store.contract import Batch, Compacted, LeaseTime
 from turnout.runtime.store.errors import LeaseExpired, RevisionAhead, RevisionCompacted
 
 
@@ -108,6 +109,11 @@ class MemoryDatabase:
         found.expires_at = now + found.ttl_s
         return float(found.ttl_s)
 
+    def lease_time(self, lease: int, now: float) -> LeaseTime:
+        """Tell what is left of the lease in whole seconds, of which the newest has begun."""
+        found = self._lease(lease)
+        return LeaseTime(granted_s=found.ttl_s, left_s=math.ceil(found.expires_at - now) - 1)
+
     def revoke(self, lease: int) -> None:
         """Delete the lease and its keys."""
         ended = self._leases.pop(lease, None)
@@ -185,7 +191,7 @@ class MemoryDatabase:
 
     def _lease(self, lease: int) -> _Lease:
         if lease not in self._leases:
-            raise LeaseExpired(f"the lease {lease} has expired or was revoked; its keys are gone")
+            raise LeaseExpired.of(lease)
         return self._leases[lease]
 
     def _commit(self, puts: list[Put], deletes: list[str], lease: int) -> None:
