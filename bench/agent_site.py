@@ -59,12 +59,12 @@ listen = "127.0.0.1:{port}"
 
 [etcd]
 endpoints = {endpoints}
-timeout_s = 5
 
 [timing]
 # All agents share a core or two with the leader here: they may take their time.
 prepare_timeout_s = {patience_s}
 live_timeout_s = {patience_s}
+store_write_s = 2
 budget_s = 1000
 streams_per_replica = {agents}
 handshakes_per_s = 1000
