@@ -263,7 +263,7 @@ class Proxy:
             self._then(work, took_ns, lambda: self._staged_now(work, wanted, table))
 
     def _staged_now(self, work: _Work, wanted: Stage, table: RoutingTable) -> None:
-        refusal = self.faults.take_refusal(Step.STAGE) or self._staging_refusal(wanted, table)
+        refusal = self.faults.refusal(Step.STAGE) or self._staging_refusal(wanted, table)
         if refusal is not None:
             self._end(work, _no(work, refusal.reason, refusal.no))
             return
@@ -311,7 +311,7 @@ class Proxy:
             if refusal is not None:
                 self._end_later(work, 0, _no(work, refusal.reason))
                 return
-            refusal = self.faults.take_refusal(Step.FLIP)
+            refusal = self.faults.refusal(Step.FLIP)
             if refusal is not None:
                 self._end_later(work, self._flip_takes_ns(), _no(work, refusal.reason))
                 return
@@ -395,7 +395,7 @@ class Proxy:
 
         def conclude() -> None:
             doubt = self._doubt(wanted, table)
-            refusal = self.faults.take_refusal(Step.PROVE)
+            refusal = self.faults.refusal(Step.PROVE)
             failure = doubt or (refusal.reason if refusal else None)
             self._end(work, self._proven(wanted.epoch, failure))
 

@@ -1,4 +1,4 @@
-"""What goes wrong with a proxy's work, step by step, each until healed or for so many times."""
+"""What goes wrong with a proxy's work, step by step, each until healed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ class Step(enum.StrEnum):
 
 @define(eq=False)
 class _Fault:
-    """One fault of one step: a refusal (``left`` of them, None: all), or a delay."""
+    """One fault of one step: a refusal, or a delay."""
 
     step: Step
     refusal: Refusal | None = None
-    left: int | None = None
     add_ns: int = 0
 
 
@@ -44,12 +43,9 @@ class ProxyFaults:
         """Let a step take so much longer."""
         return added(self._delays, _Fault(step, add_ns=add_ns))
 
-    def refuse(
-        self, step: Step, reason: str, *, no: No = No.REFUSED, times: int | None = None
-    ) -> Heal:
-        """Let a step be refused once it has taken its time; ``no`` matters when staging only."""
-        refusal = Refusal(no=no, reason=reason)
-        return added(self._refusals, _Fault(step, refusal=refusal, left=times))
+    def refuse(self, step: Step, reason: str) -> Heal:
+        """Let a step be refused once it has taken its time."""
+        return added(self._refusals, _Fault(step, refusal=Refusal(no=No.REFUSED, reason=reason)))
 
     def linger(self, span_ns: int) -> Heal:
         """After each flip let an old worker answer new requests for so long.
@@ -75,11 +71,6 @@ class ProxyFaults:
         """Whether all backends of a colour are down."""
         return (service, colour) in self._sick
 
-    def take_refusal(self, step: Step) -> Refusal | None:
-        """Why this step is refused, if it is; one of so many is used up."""
-        fault = next((fault for fault in self._refusals if fault.step is step), None)
-        if fault is not None and fault.left is not None:
-            fault.left -= 1
-            if fault.left <= 0:
-                self._refusals.remove(fault)
-        return fault.refusal if fault else None
+    def refusal(self, step: Step) -> Refusal | None:
+        """Why this step is refused, if it is."""
+        return next((fault.refusal for fault in self._refusals if fault.step is step), None)

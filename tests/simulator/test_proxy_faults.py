@@ -50,11 +50,12 @@ def test_proxy_too_slow_flip_is_refused_and_happens(edge: Edge) -> None:
     assert edge.proxy.serving.epoch == 2
 
 
-def test_proxy_refuses_so_many_times(edge: Edge) -> None:
-    edge.proxy.faults.refuse(Step.STAGE, "no room", no=No.TABLE, times=1)
+def test_proxy_refuses_to_stage_until_healed(edge: Edge) -> None:
+    heal = edge.proxy.faults.refuse(Step.STAGE, "no room")
     refusal = edge.staged(2, GREEN).refusal
     assert refusal is not None
-    assert (refusal.no, refusal.reason) == (No.TABLE, "no room")
+    assert (refusal.no, refusal.reason) == (No.REFUSED, "no room")
+    heal()
     assert edge.staged(2, GREEN).refusal is None
 
 
