@@ -145,7 +145,9 @@ class Candidate:
             answer = await self._answer(effect)
             self.trouble = ""
         except LeaseExpired as error:
-            assert isinstance(effect, Campaign | KeepAlive | RevokeLease | AskLease)
+            if isinstance(effect, AskLease):
+                return
+            assert isinstance(effect, Campaign | KeepAlive | RevokeLease)
             _log.warning("lease is gone", lease=effect.lease, reason=str(error))
             answer = LeaseGone(lease=effect.lease)
         except StoreError as error:

@@ -52,6 +52,7 @@ class FaultKind(enum.StrEnum):
     ETCD_QUORUM_LOSS = "etcd-quorum-loss"
     ETCD_SLOW_FSYNC = "etcd-slow-fsync"
     ETCD_COMPACT = "etcd-compact"
+    ETCD_MOVE_LEADER = "etcd-move-leader"
     ETCD_RESTORE = "etcd-restore"
     PROXY_SLOW = "proxy-slow"
     PROXY_REFUSE_STAGE = "proxy-refuse-stage"
@@ -323,6 +324,7 @@ KINDS: Mapping[FaultKind, KindRule] = {
     FaultKind.ETCD_QUORUM_LOSS: _rule(EtcdQuorumFault, _ETCD, "a majority of the members dies, and starts again at heal"),
     FaultKind.ETCD_SLOW_FSYNC: _rule(SlowFault, _ETCD, "every fsync of a member takes longer"),
     FaultKind.ETCD_COMPACT: _rule(EtcdInstantFault, _ETCD, "the history up to now is compacted, and watches from there are lost"),
+    FaultKind.ETCD_MOVE_LEADER: _rule(EtcdInstantFault, _ETCD, "the member that leads has another stand at once, as for its maintenance"),
     FaultKind.ETCD_RESTORE: _rule(EtcdRestoreFault, _ETCD, "the store is restored from a backup of before the last decisions"),
     FaultKind.PROXY_SLOW: _rule(SlowProxyFault, _AGENTS, "the proxy takes longer to stage or to flip"),
     FaultKind.PROXY_REFUSE_STAGE: _rule(NodeFault, _AGENTS, "the proxy refuses to stage a table"),

@@ -412,6 +412,11 @@ def _etcd_compact(parts: Parts, _fault: Fault, _nodes: tuple[NodeName, ...]) -> 
     return _nothing
 
 
+def _etcd_move_leader(parts: Parts, _fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
+    parts.cluster.move_leader()
+    return _nothing
+
+
 def _etcd_restore(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
     assert isinstance(fault, kinds.EtcdRestoreFault)
     backup = parts.judge.backup_before(fault.epochs_back)
@@ -520,6 +525,7 @@ _DEEDS: Mapping[FaultKind, Callable[[Parts, Fault, tuple[NodeName, ...]], Heal]]
     FaultKind.ETCD_QUORUM_LOSS: _crash,
     FaultKind.ETCD_SLOW_FSYNC: _etcd_slow_fsync,
     FaultKind.ETCD_COMPACT: _etcd_compact,
+    FaultKind.ETCD_MOVE_LEADER: _etcd_move_leader,
     FaultKind.ETCD_RESTORE: _etcd_restore,
     FaultKind.PROXY_SLOW: _proxy_slow,
     FaultKind.PROXY_REFUSE_STAGE: _proxy_refuse_stage,

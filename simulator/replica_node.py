@@ -276,7 +276,7 @@ class ReplicaNode:
         if done:
             self._election.tell(LeaseGone(lease=lease))
 
-    def _lease_seen(self, seen: LeaseSeen | LeaseGone | None) -> None:
+    def _lease_seen(self, seen: LeaseSeen | None) -> None:
         if seen is not None:
             self._election.tell(seen)
 

@@ -126,11 +126,11 @@ class EtcdClient:
             lambda told: then(told if isinstance(told, bool) else None),
         )
 
-    def lease_time(self, lease: int, then: Callable[[LeaseSeen | LeaseGone | None], None]) -> None:
-        """Ask how long a lease has left; None: no answer."""
+    def lease_time(self, lease: int, then: Callable[[LeaseSeen | None], None]) -> None:
+        """Ask how long a lease has left; None: it is gone, or no answer."""
         self._ask(
             lambda m, _c, tell: m.lease_time(lease, tell),
-            lambda told: then(told if isinstance(told, LeaseSeen | LeaseGone) else None),
+            lambda told: then(told if isinstance(told, LeaseSeen) else None),
         )
 
     def revoke(self, lease: int, then: Callable[[bool], None]) -> None:

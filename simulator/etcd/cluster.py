@@ -18,7 +18,7 @@ from simulator.etcd.member import Member
 from simulator.etcd.quiet import Quiet
 from simulator.etcd.raft_parts import Role
 from simulator.network import Heal, Network
-from simulator.process import Process
+from simulator.process import Condition, Process
 from simulator.randomness import Randomness
 from simulator.virtual_time import Agenda
 from turnout.protocol.transactions import KeyValue
@@ -104,6 +104,14 @@ class EtcdCluster:
             left.clear()
 
         return heal
+
+    def move_leader(self) -> None:
+        """Have the leader hand over, if there is one that runs: ``etcdctl move-leader``."""
+        leader = self.leader
+        if leader is not None and leader.condition is Condition.RUNNING:
+            if self._quiet is not None:
+                self._quiet.wake()
+            self.member_of(leader).raft.hand_over()
 
     def compact(self) -> None:
         """Have the leader forget all that is older than the newest revision, if there is a leader."""

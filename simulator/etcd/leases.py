@@ -13,7 +13,7 @@ from collections.abc import Callable
 from simulator.etcd.knobs import EtcdKnobs
 from simulator.process import Process
 from simulator.virtual_time import Appointment
-from turnout.protocol.candidacy import LeaseGone, LeaseSeen
+from turnout.protocol.candidacy import LeaseSeen
 from turnout.protocol.clock import SECOND
 
 Revoke = Callable[[int], None]
@@ -78,10 +78,10 @@ class Lessor:
             self._let_live(lease, 0)
             renewed(True)
 
-    def seen(self, lease: int) -> LeaseSeen | LeaseGone:
-        """As leader: the whole seconds that a lease has left, of which the newest has begun."""
+    def seen(self, lease: int) -> LeaseSeen | None:
+        """As leader: the whole seconds that a lease has left, the one that has begun not counted."""
         if lease not in self.ttl_s or self.is_over(lease):
-            return LeaseGone(lease=lease)
+            return None
         left_s = -((self._now_ns() - self._over_ns[lease]) // SECOND) - 1
         granted_ns = self.ttl_s[lease] * SECOND
         return LeaseSeen(lease=lease, granted_ns=granted_ns, left_ns=left_s * SECOND)

@@ -277,12 +277,12 @@ class Member:
         tell(told)
 
     def lease_time(self, lease: int, tell: Tell) -> None:
-        """Tell how long a lease has left: the leader alone knows."""
+        """Tell how long a lease has left, or False: the leader alone knows."""
         leader = self.raft.leader
         if leader is None:
             tell(NO_LEADER)
         elif leader == self.place:
-            tell(self.lessor.seen(lease))
+            tell(self.lessor.seen(lease) or False)
         else:
             there = self._members[leader]
             self.peers.send(leader, partial(there.lease_time_for, self.place, lease, tell))
@@ -291,8 +291,8 @@ class Member:
         """A follower was asked how long a lease has left."""
         self.peers.heard(peer)
         if self.raft.role is Role.LEADER:
-            there, seen = self._members[peer], self.lessor.seen(lease)
-            self.peers.send(peer, partial(there.answered_by, self.place, seen, tell))
+            there, told = self._members[peer], self.lessor.seen(lease) or False
+            self.peers.send(peer, partial(there.answered_by, self.place, told, tell))
 
     def status(self, tell: Tell) -> None:
         """Say whether this member lives and knows a leader."""

@@ -5,7 +5,8 @@ The rules that matter to whoever uses the cluster:
 1. *Nothing is acknowledged before it is on the disk*: no vote, no entry; the leader's own included.
 2. *A member that hears from a leader stands by it*: for an election timeout after the leader's last
    word it takes no part in another's election, whatever its term. A preliminary vote, which changes no
-   term, comes first; so a member that was cut off does not disturb the rest when it returns.
+   term, comes first; so a member that was cut off does not disturb the rest when it returns. Only where
+   the leader hands over by itself one stands at once, and nobody stands by that leader.
 3. *A leader that has not heard from a quorum for an election timeout steps down.* It counts its own
    heartbeat rounds, not time: one that was paused still believes to lead when it goes on.
 4. *A leader counts only entries of its own term*; so it begins with an empty one.
@@ -27,6 +28,7 @@ from simulator.etcd.raft_messages import (
     AskIndex,
     AskVote,
     Forward,
+    HandOver,
     Heartbeat,
     HeartbeatHeard,
     Index,
@@ -112,6 +114,12 @@ class Raft:
         if self.leader is not None:
             self._outside.send(self.leader, AskIndex(self.storage.term, number))
 
+    def hand_over(self) -> None:
+        """As leader: let the member that has most of the log stand for election at once."""
+        if self.role is Role.LEADER and self.progress:
+            peer = max(self.progress, key=lambda peer: self.progress[peer].match)
+            self._outside.send(peer, HandOver(self.storage.term))
+
     def connected(self, peer: int) -> None:
         """A connection to another member has opened: what the last one lost goes again."""
         if self.role is Role.LEADER:
@@ -152,6 +160,8 @@ class Raft:
                 self._take_vote(sender, message)
             case Index():
                 self._outside.index_told(message.number, message.index)
+            case HandOver():
+                self._stand(Role.CANDIDATE, forced=True)
             case _ if self.role is Role.LEADER:
                 self._take_as_leader(sender, message)
             case _:
@@ -192,7 +202,7 @@ class Raft:
     def _enters(self, sender: int, message: Message) -> bool:
         """A higher term: take it over, unless it is none yet or rule 2 forbids; say whether to go on."""
         if isinstance(message, AskVote):
-            if self._hears_leader() or self.role is Role.LEADER:
+            if not message.forced and (self._hears_leader() or self.role is Role.LEADER):
                 return False
             if message.preliminary:
                 self._answer_ask(sender, message)
@@ -246,7 +256,7 @@ class Raft:
         else:
             self._stand(Role.PRECANDIDATE)
 
-    def _stand(self, role: Role) -> None:
+    def _stand(self, role: Role, *, forced: bool = False) -> None:
         self.role = role
         self._votes = {}
         self._heard_ns = self._now_ns()
@@ -258,17 +268,17 @@ class Raft:
         self._set_leader(None)
         term = self.storage.term
         if role is Role.CANDIDATE:
-            self.storage.sync(lambda: self._ask_votes(Role.CANDIDATE, term))
+            self.storage.sync(lambda: self._ask_votes(Role.CANDIDATE, term, forced=forced))
         else:
             self._ask_votes(Role.PRECANDIDATE, term)
 
-    def _ask_votes(self, role: Role, term: int) -> None:
+    def _ask_votes(self, role: Role, term: int, *, forced: bool = False) -> None:
         if self.role is not role or self.storage.term != term:
             return
         preliminary = role is Role.PRECANDIDATE
         asked = term + 1 if preliminary else term
         last = self._last_index
-        ask = AskVote(asked, last, self._term_at(last), preliminary=preliminary)
+        ask = AskVote(asked, last, self._term_at(last), preliminary=preliminary, forced=forced)
         for peer in self.peers:
             self._outside.send(peer, ask)
         self._count(self.me, Vote(asked, granted=True, preliminary=preliminary), role, asked)

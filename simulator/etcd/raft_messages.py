@@ -14,12 +14,16 @@ from simulator.etcd.entries import Entry, Proposal
 
 @frozen(eq=False)
 class AskVote:
-    """Vote for me, or (``preliminary``) say whether you would."""
+    """Vote for me, or (``preliminary``) say whether you would.
+
+    ``forced``: the leader itself has asked for it, so nobody stands by that one.
+    """
 
     term: int
     last_index: int
     last_term: int
     preliminary: bool
+    forced: bool = False
 
 
 @frozen(eq=False)
@@ -93,6 +97,22 @@ class Index:
     index: int
 
 
+@frozen(eq=False)
+class HandOver:
+    """The leader lets another stand for election at once."""
+
+    term: int
+
+
 Message: TypeAlias = (
-    AskVote | Vote | Append | Appended | Heartbeat | HeartbeatHeard | Forward | AskIndex | Index
+    AskVote
+    | Vote
+    | Append
+    | Appended
+    | Heartbeat
+    | HeartbeatHeard
+    | Forward
+    | AskIndex
+    | Index
+    | HandOver
 )

@@ -10,7 +10,9 @@ from trio.testing import MockClock
 
 from coordinator.candidate import Candidate
 from turnout.protocol import keys
+from turnout.protocol.candidacy import Claim
 from turnout.protocol.clock import SECOND, ClockNs, Instant, MonotonicNs
+from turnout.protocol.codec import canonical_bytes
 from turnout.protocol.election import Election
 from turnout.protocol.events import Deposed, Elected
 from turnout.protocol.identifiers import ReplicaId
@@ -31,14 +33,14 @@ class TrioClock:
 class Replica:
     """A candidate, and what it announced."""
 
-    def __init__(self, name: str, database: MemoryDatabase) -> None:
+    def __init__(self, name: str, database: MemoryDatabase, timing: Timing) -> None:
         self.store = MemoryStore(database)
         self.announced: list[Elected | Deposed] = []
         clock = TrioClock()
         begin = Election.begin(
             replica=ReplicaId(name),
             url=f"http://{name}",
-            timing=TIMING,
+            timing=timing,
             seed=len(name),
             now=clock.now(),
         )
@@ -52,19 +54,19 @@ class Replica:
         return bool(self.announced) and isinstance(self.announced[-1], Elected)
 
 
+Start = Callable[..., Replica]
+
+
 @pytest.fixture
 def start(
     nursery: trio.Nursery,
-) -> Callable[[str, MemoryDatabase], Replica]:
-    def begin(name: str, database: MemoryDatabase) -> Replica:
-        replica = Replica(name, database)
+) -> Start:
+    def begin(name: str, database: MemoryDatabase, timing: Timing = TIMING) -> Replica:
+        replica = Replica(name, database, timing)
         nursery.start_soon(replica.candidate.run)
         return replica
 
     return begin
-
-
-Start = Callable[[str, MemoryDatabase], Replica]
 
 
 async def test_first_replica_leads_and_the_second_knows_it(
@@ -128,6 +130,37 @@ async def test_leader_without_a_store_deposes_itself_after_one_lease_time(
     await trio.sleep(TIMING.lease_ttl_ns / SECOND + 0.1)
     assert not replica.leads()
     assert "the store does not answer" in replica.candidate.trouble
+
+
+async def test_dead_leaders_lease_that_etcd_prolonged_is_taken_away(
+    start: Start, autojump_clock: MockClock
+) -> None:
+    """Rule 7 of the election: etcd would let it live for 8 s."""
+    database, far = MemoryDatabase(), Timing(election_ns=3 * SECOND)
+    first = start("c0", database, far)
+    await trio.sleep(1)
+    second = start("c1", database, far)
+    await trio.sleep(2)
+    await first.store.aclose()
+    # The second has just looked: it looks again after a lease time, and twice then.
+    await trio.sleep(3)
+    database.prolong(3, trio.current_time())
+    await trio.sleep(4)
+    assert second.leads()
+
+
+async def test_leader_key_whose_lease_the_store_does_not_know_is_somebodys(
+    start: Start, autojump_clock: MockClock
+) -> None:
+    database, far = MemoryDatabase(), Timing(election_ns=3 * SECOND)
+    claim = Claim(replica=ReplicaId("c9"), url="http://c9", lease=4711)
+    put = Put(keys.LEADER, canonical_bytes(claim))
+    await MemoryStore(database).transact(Transaction(name="claim", guards=(), writes=(put,)))
+    replica = start("c0", database, far)
+    await trio.sleep(30)
+    assert replica.announced == []
+    assert replica.candidate.leader == claim
+    assert replica.candidate.trouble == ""
 
 
 async def test_leader_hands_over_when_the_domain_gets_another_incarnation(

@@ -372,7 +372,9 @@ def test_leader_that_sees_its_key_gone_taken_or_made_anew_is_deposed() -> None:
 # --- a leader that is gone ----------------------------------------------------------------------
 
 FAR = evolve(TIMING, election_ns=3 * SECOND)
-"""As with etcd's members an ocean apart: two election timeouts are more than the lease of 5 s."""
+"""As with etcd's members an ocean apart: an election of theirs is long beside the lease of 5 s."""
+
+PATIENCE_NS = TTL_NS // 4
 
 
 def following(timing: Timing = FAR) -> Candidate:
@@ -381,39 +383,49 @@ def following(timing: Timing = FAR) -> Candidate:
     return Candidate(begin).told(LeaderSeen(revision=10, entry=entry(OTHER, 9), floor=0))
 
 
-def left(seconds: int) -> LeaseSeen:
-    return LeaseSeen(lease=OTHER.lease, granted_ns=5 * SECOND, left_ns=seconds * SECOND)
+def left(seconds: int, granted: int = 5) -> LeaseSeen:
+    return LeaseSeen(lease=OTHER.lease, granted_ns=granted * SECOND, left_ns=seconds * SECOND)
 
 
 def test_follower_looks_at_the_leaders_lease_whenever_it_looks_at_the_key() -> None:
-    assert following().woken().asks() == (ReadLeader(floor=10), AskLease(lease=OTHER.lease))
+    candidate = following().woken()
+    assert candidate.asks() == (ReadLeader(floor=10), AskLease(lease=OTHER.lease))
 
 
 def test_follower_takes_away_a_lease_that_etcd_prolonged_and_nobody_renews() -> None:
-    """etcd gave it 8 s, and nobody renewed it in the election timeout before: 7 left are 4 s of silence."""
     candidate = following().told(left(7), SECOND)
     assert candidate.asks() == ()
-    assert candidate.state.next_deadline == SECOND + SECOND // 2
+    assert candidate.state.next_deadline == SECOND + PATIENCE_NS
     candidate.woken()
     assert candidate.asks() == (AskLease(lease=OTHER.lease),)
-    candidate.told(left(6), 2 * SECOND)
+    candidate.told(left(5), 2 * SECOND + PATIENCE_NS)
     assert candidate.asks() == (RevokeLease(lease=OTHER.lease),)
     assert candidate.phase() is Phase.FOLLOWING
 
 
-def test_follower_asks_again_when_it_does_not_hear_that_a_lease_was_taken_away() -> None:
-    candidate = following().told(left(6), SECOND).woken()
-    assert candidate.asks() == (AskLease(lease=OTHER.lease),)
-    candidate.told(left(5), 2 * SECOND)
+def test_follower_asks_again_what_is_not_answered() -> None:
+    candidate = following().told(left(7), SECOND).woken()
+    for _ in range(3):
+        asked_ns = candidate.state.next_deadline or 0
+        assert asked_ns <= 4 * SECOND
+        candidate.woken()
+        assert candidate.asks() == (AskLease(lease=OTHER.lease),)
+        assert candidate.state.next_deadline == asked_ns + SECOND // 2
+
+
+def test_follower_takes_away_again_until_it_is_done() -> None:
+    candidate = following().told(left(7), SECOND).told(left(6), SECOND + PATIENCE_NS)
     assert candidate.asks() == (RevokeLease(lease=OTHER.lease),)
-    candidate.told(LeaseGone(lease=OTHER.lease), 2 * SECOND)
-    assert candidate.asks() == ()
-    candidate.told(LeaderSeen(revision=12, entry=None), 2 * SECOND)
+    candidate.woken().told(left(5), 3 * SECOND)
+    assert candidate.asks() == (RevokeLease(lease=OTHER.lease),)
+    candidate.told(LeaseGone(lease=OTHER.lease), 3 * SECOND)
+    candidate.told(LeaderSeen(revision=12, entry=None), 3 * SECOND)
     assert candidate.phase() is Phase.GRANTING
     # What was asked for in the meantime is nobody's any more.
-    assert candidate.told(left(5), 2 * SECOND).asks() == ()
-    candidate.told(Wake(), 2 * SECOND + SECOND // 2)
-    assert AskLease(lease=OTHER.lease) not in candidate.asks()
+    assert candidate.told(left(5), 3 * SECOND).asks() == ()
+    while (candidate.state.next_deadline or 0) < 5 * SECOND:
+        candidate.woken()
+        assert AskLease(lease=OTHER.lease) not in candidate.asks()
 
 
 def test_lease_that_is_renewed_is_its_leaders() -> None:
@@ -423,17 +435,54 @@ def test_lease_that_is_renewed_is_its_leaders() -> None:
         assert candidate.state.next_deadline == TTL_NS, "no look is added to those at the key"
 
 
-def test_lease_of_a_leader_that_has_been_followed_by_another_is_left_alone() -> None:
-    candidate = following()
+def test_doubt_is_over_when_the_lease_is_renewed() -> None:
+    candidate = following().told(left(7), SECOND).told(left(4), SECOND + PATIENCE_NS)
+    assert candidate.asks() == ()
+    candidate.told(left(7), 2 * SECOND + PATIENCE_NS)
+    assert candidate.asks() == ()
+
+
+def test_doubt_of_an_earlier_election_of_etcd_does_not_count() -> None:
+    candidate = following().told(left(7), SECOND)
+    assert candidate.told(left(7), 4 * SECOND + 1).asks() == ()
+
+
+def test_doubt_of_a_leader_that_was_followed_by_another_does_not_count() -> None:
     newer = evolve(OTHER, lease=100)
+    candidate = following().told(left(7), SECOND)
     candidate.told(LeaderSeen(revision=12, entry=entry(newer, 12)), SECOND)
-    assert candidate.told(left(5), SECOND).asks() == ()
+    assert candidate.told(left(6), SECOND + PATIENCE_NS).asks() == ()
+    assert candidate.told(evolve(left(6), lease=100), SECOND + PATIENCE_NS).asks() == ()
 
 
-def test_nobody_asks_for_a_lease_where_the_store_lets_it_go_soon_enough() -> None:
+def test_lease_that_etcd_lengthened_is_doubted_by_what_it_was_granted_for() -> None:
+    candidate = following().told(left(6, granted=7), SECOND)
+    assert candidate.told(left(5, granted=7), SECOND + PATIENCE_NS).asks() == ()
+    candidate = following().told(left(8, granted=7), SECOND)
+    assert candidate.told(left(7, granted=7), SECOND + PATIENCE_NS).asks() != ()
+
+
+def test_lease_that_etcd_does_not_count_yet_is_nobodys_silence() -> None:
+    """A leader of etcd that has just been elected has no end for any lease."""
+    for seconds in (9, 9_223_372_036):
+        candidate = following().told(left(seconds), SECOND)
+        assert candidate.told(left(6), SECOND + PATIENCE_NS).asks() == ()
+
+
+def test_nobody_looks_where_etcd_adds_too_little_to_tell() -> None:
     assert following(TIMING).woken().asks() == (ReadLeader(floor=10),)
-    exactly = evolve(TIMING, election_ns=TTL_NS // 2)
-    assert AskLease(lease=OTHER.lease) in following(exactly).woken().asks()
+    enough = evolve(TIMING, election_ns=-(-TTL_NS // 3))
+    assert AskLease(lease=OTHER.lease) in following(enough).woken().asks()
+
+
+def test_leader_renews_twice_as_often_as_others_doubt_it() -> None:
+    for timing, renewal_ns in ((FAR, TTL_NS // 8), (TIMING, TTL_NS // 3)):
+        candidate = following(timing).told(LeaderSeen(revision=12, entry=None))
+        candidate.told(LeaseGranted(lease=5, asked_ns=MonotonicNs(0)))
+        candidate.told(Campaigned(lease=5, result=Won(revision=13)))
+        assert KeepAlive(lease=5, asked_ns=MonotonicNs(0)) in candidate.asks()
+        assert candidate.state.next_deadline == renewal_ns
+    assert 2 * (TTL_NS // 8) <= PATIENCE_NS
 
 
 def test_key_that_nobody_can_read_has_no_lease_to_ask_for() -> None:
@@ -448,9 +497,10 @@ def test_leader_asks_for_nobodys_lease() -> None:
     candidate.told(LeaseGranted(lease=5, asked_ns=MonotonicNs(0)))
     candidate.told(Campaigned(lease=5, result=Won(revision=13)))
     candidate.told(LeaderSeen(revision=13, entry=entry(mine(5), 13)))
-    for _ in range(3):  # then it has heard nothing for a lease time
+    for _ in range(6):
         candidate.woken()
-        assert not any(isinstance(asked, AskLease) for asked in candidate.asks())
+        (renewal,) = candidate.asks()
+        assert isinstance(renewal, KeepAlive)
     assert candidate.told(evolve(left(6), lease=5), SECOND).asks() == ()
 
 

@@ -118,6 +118,8 @@ class World:
                 self.end(lease)
                 answer = LeaseGone(lease=lease)
             case AskLease(lease=lease):
+                if lease not in self.leases:
+                    return
                 answer = self.lease_seen(lease)
             case Campaign():
                 answer = self.campaign(name, effect)
@@ -125,9 +127,7 @@ class World:
                 raise AssertionError(effect)
         self.answers.append((name, answer))
 
-    def lease_seen(self, lease: int) -> ElectionEvent:
-        if lease not in self.leases:
-            return LeaseGone(lease=lease)
+    def lease_seen(self, lease: int) -> LeaseSeen:
         left_s = (self.leases[lease] - self.now_ns - 1) // SECOND
         return LeaseSeen(lease=lease, granted_ns=TTL_NS, left_ns=left_s * SECOND)
 

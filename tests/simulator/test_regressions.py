@@ -75,7 +75,7 @@ def leaves_its_claim(patch: Patches) -> None:
 
 def waits_for_the_store_to_let_go(patch: Patches) -> None:
     """Nobody looks whether a lease that etcd has prolonged is renewed."""
-    patch.setattr(election, "_lease_question", lambda _state: ())
+    patch.setattr(election.Election, "is_watched", False)
 
 
 def elects_as_slowly_as_across_two_oceans(patch: Patches) -> None:

@@ -75,11 +75,7 @@ class LeaseGone:
 
 @frozen(kw_only=True)
 class LeaseSeen:
-    """Answer to :class:`AskLease`: what the lease was granted for, and the whole seconds it has left.
-
-    A renewal gives it what it was granted for, so it has less left at once; etcd's election gives it
-    an election timeout more.
-    """
+    """Answer to :class:`AskLease`: what the lease was granted for, and the whole seconds it has left."""
 
     lease: int
     granted_ns: int
@@ -141,7 +137,7 @@ class RevokeLease:
 
 @frozen(kw_only=True)
 class AskLease:
-    """Ask how long the lease has left; answered by ``LeaseSeen``, or by ``LeaseGone``."""
+    """Ask how long the lease has left; of one that is gone nothing is answered."""
 
     lease: int
 

@@ -32,12 +32,12 @@ The rules, and the stories that they come from:
    that bear one name, which none may, would else depose each other without end.
 7. *What a dead leader left, whoever follows takes away.* 1. A leader dies, and etcd's with it. 2. The
    next one of etcd knows no renewal: it gives the lease its whole time and an election timeout, an
-   ocean apart 8 s. 3. Members that vote for each other first have etcd elect twice, and the domain is
-   led again too late for L2. But a lease that has more left than it was granted for was not renewed
-   since etcd's election, nor in the election timeout before it, when no member led (PreVote,
-   CheckQuorum). Once that makes a lease time its holder has deposed itself (rule 3), and the lease is
-   revoked. etcd tells whole seconds, so this may be up to one early. Where two election timeouts are
-   less than the lease, the store lets it go soon enough, and nobody asks.
+   ocean apart 8 s. 3. If the members voted for each other first, etcd has elected twice by then, and
+   the domain is led again too late for L2. But a renewal leaves a lease less than it was granted for:
+   one that has as much or more was not renewed since etcd elected. If it still has that a quarter of
+   a lease time later, it is revoked; so where others look a leader renews twice as often as that.
+   They look where etcd's election timeout is long beside the lease: where it is short, so is what
+   etcd adds, and a second look would come too late to tell.
 
 Nothing here is needed for safety, which rests on the guards of each write: two replicas that both
 believe to lead are harmless, and one of them cannot write.
@@ -144,10 +144,18 @@ EXPIRE = "expire"
 """The lease may be gone, as far as this replica knows."""
 
 LOOK = "look"
-"""Another's lease, which the store has prolonged, may be over."""
+"""The leader's lease is looked at again: nobody answered, or nobody seems to renew it."""
 
 LOOK_AGAIN_NS = 500 * MS
-"""Between two looks at it; etcd's own interval."""
+"""After which a question about it that is not answered is asked again."""
+
+
+@frozen
+class Doubt:
+    """A lease that nobody has renewed since the store elected, and since when that has been known."""
+
+    lease: int
+    since_ns: MonotonicNs
 
 
 @frozen(kw_only=True)
@@ -163,6 +171,7 @@ class Election:
         seen: newest revision at which the key was seen.
         leader: whose claim stood in it.
         given_up: leases that were asked to be revoked, and are not known to be gone (rule 6).
+        doubt: of the leader, where its lease is not renewed (rule 7).
         unresolved: a campaign's reply was lost.
         quiet_until_ns: handed over for a while: no campaign before this moment.
     """
@@ -179,6 +188,7 @@ class Election:
     seen: int = 0
     leader: Claim | None = None
     given_up: tuple[int, ...] = ()
+    doubt: Doubt | None = None
     unresolved: bool = False
     quiet_until_ns: int = 0
     timers: Timers = Timers()
@@ -198,6 +208,11 @@ class Election:
             backoff=backoff,
             timers=timers,
         )
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether who follows looks at the leader's lease (rule 7)."""
+        return 3 * self.election_ns >= self.ttl_ns
 
     @property
     def next_deadline(self) -> MonotonicNs | None:
@@ -243,7 +258,7 @@ def _woken(state: Election, now: Instant) -> Step:
     if ASK in expired:
         return _asking(state, now)
     if LOOK in expired:
-        return evolve(state, timers=state.timers.disarm(LOOK)), _lease_question(state)
+        return _looking(state, now)
     return state, ()
 
 
@@ -251,7 +266,8 @@ def _asking(state: Election, now: Instant) -> Step:
     """Ask for what the phase waits for, and be ready to ask again."""
     if state.phase is Phase.LEADING:
         assert state.lease is not None
-        later = _ask_at(state, now.monotonic_ns + state.ttl_ns // 3)
+        times = 8 if state.is_watched else 3
+        later = _ask_at(state, now.monotonic_ns + state.ttl_ns // times)
         return later, (KeepAlive(lease=state.lease, asked_ns=now.monotonic_ns),)
     state = _ask_later(state, now)
     if state.phase is Phase.GRANTING:
@@ -260,16 +276,19 @@ def _asking(state: Election, now: Instant) -> Step:
         assert state.lease is not None
         return state, (RevokeLease(lease=state.lease),)
     # Following, the watch may have missed something. Campaigning, the reply was lost.
-    unresolved = evolve(state, unresolved=True)
-    return unresolved, (ReadLeader(floor=state.seen), *_lease_question(state))
+    looking, question = _looking(evolve(state, unresolved=True), now)
+    return looking, (ReadLeader(floor=state.seen), *question)
 
 
-def _lease_question(state: Election) -> tuple[AskLease, ...]:
-    """Ask for the leader's lease, where the answer can say that it leads no more (rule 7)."""
-    says_something = 2 * state.election_ns >= state.ttl_ns
-    if state.phase is not Phase.FOLLOWING or state.leader is None or not says_something:
-        return ()
-    return (AskLease(lease=state.leader.lease),)
+def _looking(state: Election, now: Instant) -> Step:
+    """Ask for the leader's lease, until answered, where the answer can say something (rule 7)."""
+    if state.phase is not Phase.FOLLOWING or state.leader is None or not state.is_watched:
+        return evolve(state, timers=state.timers.disarm(LOOK)), ()
+    return _look_at(state, now.monotonic_ns + LOOK_AGAIN_NS), (AskLease(lease=state.leader.lease),)
+
+
+def _look_at(state: Election, at_ns: int) -> Election:
+    return evolve(state, timers=state.timers.arm(LOOK, at_ns))
 
 
 def _ask_at(state: Election, at_ns: int) -> Election:
@@ -450,16 +469,32 @@ def _lease_gone(state: Election, lease: int, now: Instant) -> Step:
 
 
 def _lease_seen(state: Election, event: LeaseSeen, now: Instant) -> Step:
-    """Take the leader's lease away if nobody has renewed it for one lease time (rule 7)."""
-    is_leaders = state.leader is not None and state.leader.lease == event.lease
-    prolonged = event.left_ns >= event.granted_ns
-    if state.phase is not Phase.FOLLOWING or not is_leaders or not prolonged:
+    """Take the leader's lease away if nobody goes on renewing it (rule 7).
+
+    The store prolongs it by one election timeout; with more than that it has not begun to count.
+    """
+    if state.phase is not Phase.FOLLOWING or state.leader is None:
         return state, ()
-    looking = evolve(state, timers=state.timers.arm(LOOK, now.monotonic_ns + LOOK_AGAIN_NS))
-    silent_ns = event.granted_ns + 2 * state.election_ns - event.left_ns
-    if silent_ns < state.ttl_ns:
-        return looking, ()
-    return looking, (RevokeLease(lease=event.lease),)
+    if state.leader.lease != event.lease:
+        return state, ()
+    more_ns = event.left_ns - event.granted_ns
+    if not 0 <= more_ns <= state.election_ns:
+        return evolve(state, doubt=None, timers=state.timers.disarm(LOOK)), ()
+    doubt = _doubt(state, event.lease, now)
+    state = evolve(state, doubt=doubt)
+    over_ns = doubt.since_ns + state.ttl_ns // 4
+    if now.monotonic_ns < over_ns:
+        return _look_at(state, over_ns), ()
+    return _look_at(state, now.monotonic_ns + LOOK_AGAIN_NS), (RevokeLease(lease=event.lease),)
+
+
+def _doubt(state: Election, lease: int, now: Instant) -> Doubt:
+    """The doubt that there is already, unless it must be of an earlier election of the store."""
+    known = state.doubt
+    if known is None or known.lease != lease:
+        return Doubt(lease, now.monotonic_ns)
+    is_of_now = now.monotonic_ns <= known.since_ns + state.election_ns
+    return known if is_of_now else Doubt(lease, now.monotonic_ns)
 
 
 def _deposed(state: Election, reason: str, now: Instant) -> Step:

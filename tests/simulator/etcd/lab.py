@@ -167,8 +167,8 @@ class Lab:
         self.clients[0].keep_alive(lease, answers.append)
         return self._answer(answers)
 
-    def lease_time(self, lease: int) -> LeaseSeen | LeaseGone | None:
-        answers: list[LeaseSeen | LeaseGone | None] = []
+    def lease_time(self, lease: int) -> LeaseSeen | None:
+        answers: list[LeaseSeen | None] = []
         self.clients[0].lease_time(lease, answers.append)
         return self._answer(answers)
 

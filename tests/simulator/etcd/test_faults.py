@@ -435,3 +435,33 @@ def story(seed: int) -> str:
 def test_same_seed_tells_the_same_story() -> None:
     assert story(3) == story(3)
     assert story(3) != story(4)
+
+
+def test_leader_that_hands_over_is_followed_at_once_and_by_one_that_has_all() -> None:
+    lab = Lab(3)
+    before = lab.settle()
+    written = lab.write(Put("a", b"1"))
+    lab.run(60 * SECOND)
+    term = lab.member(before).storage.term
+    lab.cluster.move_leader()
+    took_ns = lab.run_until(lambda: lab.cluster.leader not in (None, before))
+    assert took_ns < 100 * MS
+    after = lab.cluster.leader
+    assert after is not None
+    assert lab.member(after).storage.term == term + 1
+    assert lab.write(Put("a", b"2")) == written + 1
+    lab.run(60 * SECOND)
+    assert lab.cluster.leader is after
+
+
+def test_leader_that_has_nobody_or_stands_still_hands_nothing_over() -> None:
+    alone = Lab(1)
+    leader = alone.settle()
+    alone.cluster.move_leader()
+    alone.run(5 * SECOND)
+    assert alone.cluster.leader is leader
+    lab = Lab(3)
+    leader = lab.settle()
+    leader.stop()
+    lab.cluster.move_leader()
+    assert lab.cluster.leader is leader

@@ -85,10 +85,11 @@ class Store(ABC):
 
     @abstractmethod
     async def lease_time(self, lease: int) -> LeaseTime:
-        """Tell how long the lease has left; raises ``LeaseExpired``.
+        """Tell how long the lease has left; raises ``LeaseExpired``, also if it is only about to end.
 
-        Less than it was granted for, however short ago that was renewed; as much or more only where
-        the store prolonged it by itself, as etcd does when it elects a leader.
+        That is less than it was granted for, however short ago it was renewed. It is as much or more
+        where the store has prolonged it by itself, as etcd does by an election timeout when it has
+        elected a leader. No linearizable answer: a leader gives it without asking the others.
         """
 
     @abstractmethod

@@ -55,7 +55,7 @@ class LeaseExpired(StoreRefused):
     @classmethod
     def of(cls, lease: int) -> LeaseExpired:
         """Say it of this lease."""
-        return cls(f"the lease {lease} has expired or was revoked; its keys are gone")
+        return cls(f"the lease {lease} has expired or was revoked")
 
 
 class StoreFull(StoreRefused):

@@ -78,7 +78,10 @@ class EtcdStore(Store):
         return float(response.TTL)
 
     async def lease_time(self, lease: int) -> LeaseTime:
-        """Ask etcd's leader, by way of any member; it tells an expired one by a TTL below zero."""
+        """Ask etcd's leader, by way of any member; it tells one that is gone by a TTL below zero.
+
+        One that ran out more than a second ago, and that etcd is about to revoke, is told so too.
+        """
         request = rpc.LeaseTimeToLiveRequest(ID=lease)
         response = await self._ask(lambda member: member.time_to_live, request)
         if response.TTL < 0:
