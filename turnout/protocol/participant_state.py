@@ -256,12 +256,14 @@ class Turn:
 
     def arm(self, name: str, delay_ns: int) -> None:
         """Arm a deadline, this long from now."""
-        at = self.now.monotonic_ns + delay_ns
-        self.change(timers=self.state.timers.arm(name, at))
+        self._time(name, self.state.timers.arm(name, self.now.monotonic_ns + delay_ns))
 
-    def disarm(self, *names: str) -> None:
-        """Disarm deadlines that are no part of a phase."""
-        timers = self.state.timers
-        for name in names:
-            timers = timers.disarm(name)
-        self.change(timers=timers)
+    def disarm(self, name: str) -> None:
+        """Disarm a deadline."""
+        self._time(name, self.state.timers.disarm(name))
+
+    def _time(self, name: str, timers: Timers) -> None:
+        """A report's deadline moves nothing on, and no phase depends on any but the commit's."""
+        assert name != DUE, "a commit's time changes with a cause"
+        self.state = replaced(self.state, {"timers": timers})
+        self.has_moved = self.has_moved or name != REPORT
