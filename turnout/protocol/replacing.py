@@ -21,7 +21,7 @@ def evolved(value: Value, **changes: object) -> Value:
 
 @cache
 def _fields_of(cls: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cls))
+    return tuple(field.name for field in fields(cls) if field.init)
 
 
 def replaced(state: State, changes: dict[str, object]) -> State:

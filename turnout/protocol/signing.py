@@ -48,6 +48,25 @@ class Verifier(Protocol):
         """Whether ``signature`` over ``payload`` is by ``public_key``; false on nonsense too."""
 
 
+@attrs.frozen(kw_only=True)
+class SignedMessage:
+    """A signed value that keeps its payload: who signs it, a leader's door and its machine all need it."""
+
+    signature: str = ""
+    _payload: bytes = attrs.field(default=b"", init=False, eq=False, repr=False)
+
+    @property
+    def payload(self) -> bytes:
+        """What is signed."""
+        if not self._payload:
+            self.keep(payload_of(self))
+        return self._payload
+
+    def keep(self, payload: bytes) -> None:
+        """Take what was worked out already."""
+        object.__setattr__(self, "_payload", payload)
+
+
 def payload_of(value: Signed, **filled: str | int) -> bytes:
     """Return the bytes that are signed for ``value``, with these fields filled in."""
     plain = converter.unstructure(value)
@@ -57,7 +76,11 @@ def payload_of(value: Signed, **filled: str | int) -> bytes:
 
 def signed(value: S, signer: Signer, **filled: str | int) -> S:
     """Return ``value`` with these fields and its signature filled in."""
-    return evolved(value, **filled, signature=signer.sign(payload_of(value, **filled)))
+    payload = payload_of(value, **filled)
+    made = evolved(value, **filled, signature=signer.sign(payload))
+    if isinstance(made, SignedMessage):
+        made.keep(payload)
+    return made
 
 
 def is_signed_by(value: Signed, public_key: str, verifier: Verifier) -> bool:
