@@ -218,11 +218,10 @@ class _Try:
         )
         self._waits = [other for other in self._waits if other.act is not None]
         self._waits.append(wait)
-        has_dialled = not self._posts.has_free
-        self._posts.take(lambda connection: self._send(connection, message, wait, has_dialled))
+        self._posts.take(partial(self._send, message, wait))
 
     def _send(
-        self, connection: Connection, message: Up, wait: Appointment, has_dialled: bool
+        self, message: Up, wait: Appointment, connection: Connection, *, has_dialled: bool
     ) -> None:
         arrived = self._link.owner.said(message, self._replica)
 
@@ -269,6 +268,13 @@ class _Try:
         return signed(message, self._link.signer)
 
 
+class Use(Protocol):
+    """Posts something on a connection, which had to be dialled for it or not."""
+
+    def __call__(self, connection: Connection, *, has_dialled: bool) -> None:
+        """It is open now."""
+
+
 class _Posts:
     """The connections for what is posted to one replica: those that are free, and since when."""
 
@@ -282,19 +288,13 @@ class _Posts:
         self._free: list[tuple[Connection, int]] = []
         self._all: list[Connection] = []
 
-    @property
-    def has_free(self) -> bool:
-        """Whether the next post need not dial."""
-        since_ns = self._me.agenda.now_ns - KEPT_NS
-        return any(kept_ns > since_ns and one.is_open(self._me) for one, kept_ns in self._free)
-
-    def take(self, use: Callable[[Connection], None]) -> None:
+    def take(self, use: Use) -> None:
         """Use a free connection, or dial one."""
         now_ns = self._me.agenda.now_ns
         while self._free:
             connection, since_ns = self._free.pop(0)
             if now_ns - since_ns < KEPT_NS and connection.is_open(self._me):
-                use(connection)
+                use(connection, has_dialled=False)
                 return
             connection.close(self._me)
             self._all.remove(connection)
@@ -303,7 +303,7 @@ class _Posts:
                 self._me,
                 self._replica,
                 round_trips=HANDSHAKE_ROUND_TRIPS,
-                opened=use,
+                opened=partial(use, has_dialled=True),
                 ended=self._ended,
             )
         )

@@ -109,9 +109,8 @@ class Way:
             route, agenda = path.route, path.agenda
             jitter_ns = route.jitter_ns[route.draw_bits(JITTER_BITS)]
             at_ns = agenda.now_ns + route.delay_ns + jitter_ns
-            at_ns = max(at_ns, self._last_ns)
-            self._last_ns = at_ns
-            agenda.at(at_ns, arrival)
+            self._last_ns = max(self._last_ns, at_ns)
+            agenda.at(self._last_ns, arrival)
             return
         if self.acks.blocked_since_ns is not None:
             self._doubt(self.acks)

@@ -44,6 +44,9 @@ class Admission:
 FACTS = Admission(facts=True)
 """All that a sync can be admitted for."""
 
+ORDER = Admission(order=True)
+"""All that a receipt can be."""
+
 
 def admit_from_leader(
     message: Down, record: AgentRecord, known: Head | None, domain_key: str, verifier: Verifier
@@ -54,7 +57,7 @@ def admit_from_leader(
             return _admit_rebase(message, record, domain_key, verifier)
         case Receipt():
             reason = _term_fault(message, record)
-            return Admission(order=not reason, reason=reason)
+            return Admission(reason=reason) if reason else ORDER
         case Sync() | Prepare():
             reason = _incarnation_fault(message, record)
             if not reason and message.head is not None:
