@@ -45,7 +45,7 @@ FACTS = Admission(facts=True)
 """All that a sync can be admitted for."""
 
 ORDER = Admission(order=True)
-"""All that a receipt can be."""
+"""All that a receipt or a rebase can be."""
 
 
 def admit_from_leader(
@@ -102,7 +102,7 @@ def _admit_rebase(
     if not is_signed_by(message.record, domain_key, verifier):
         return _unsigned(f"incarnation {theirs.number}", domain_key)
     if ours is None or theirs.number > ours.number:
-        return Admission(order=True)
+        return ORDER
     mistrust = (
         f"the coordinators' domain is at incarnation {theirs.number} ({theirs.id}), this agent at "
         f"{ours.number} ({ours.id}): it has served another domain, or etcd holds an older one. Check "
