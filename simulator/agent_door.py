@@ -146,11 +146,11 @@ class AgentDoor:
 
     def tell(self, effect: Tell) -> None:
         """Send one message down these agents' streams; who has none is passed over."""
-        observer, message = self._world.observer, effect.message
+        observer, message, process = self._world.observer, effect.message, self.process
         for agent in effect.agents:
             stream = self._streams.get(agent)
             if stream is not None:
-                arrived = observer.said(message, self.process, stream.connection.dialler)
+                arrived = observer.said(message, process, stream.connection.dialler)
                 stream.down(message, arrived)
 
     def part_with_removed(self, before: CoordinatorState, after: CoordinatorState) -> None:

@@ -83,7 +83,7 @@ class AgentNode:
             timing=world.timing,
         )
         self._host: Host[ParticipantState, AgentEvent, AgentEffect] = Host(
-            process, Participant(self._config, CheapVerifier()), _Hands(self), _Watcher(self, world)
+            process, Participant(self._config, CheapVerifier()), self, _Watcher(self, world)
         )
         self._session: Host[Session, SessionEvent, SessionEffect] = Host(
             process, _SessionMachine(), _SessionHands(self), _SessionWatcher(self, world)
@@ -243,14 +243,6 @@ class _SessionMachine:
 
     def next_deadline(self, state: Session, /) -> MonotonicNs:
         return state.due_ns
-
-
-class _Hands:
-    def __init__(self, node: AgentNode) -> None:
-        self._node = node
-
-    def carry_out(self, effect: AgentEffect) -> bool:
-        return self._node.carry_out(effect)
 
 
 class _SessionHands:

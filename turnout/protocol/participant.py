@@ -160,7 +160,8 @@ def _on_wake(turn: Turn) -> None:
             turn.disarm(name)
         if name in (REPORT, JOURNAL):
             turn.has_news = True
-        drain_timed_out(turn, name)
+        else:
+            drain_timed_out(turn, name)
 
 
 def _on_booted(turn: Turn, event: Booted) -> None:
