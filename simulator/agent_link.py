@@ -19,8 +19,9 @@ from simulator.process import Process
 from simulator.signers import CheapSigner
 from simulator.virtual_time import Appointment
 from turnout.protocol.clock import SECOND
+from turnout.protocol.events import FromLeader
 from turnout.protocol.limits import Timing
-from turnout.protocol.messages import Down, Receipt, Report, Up, Vote
+from turnout.protocol.messages import Receipt, Report, Up, Vote
 from turnout.protocol.session import (
     Connect,
     Connected,
@@ -51,7 +52,7 @@ class Owner(Protocol):
     def tell_session(self, event: SessionEvent) -> None:
         """Something has become of the connection."""
 
-    def hear(self, message: Down) -> None:
+    def hear(self, heard: FromLeader) -> None:
         """A leader has said something."""
 
     def said(self, message: Up, replica: Process) -> Callable[[], None]:
@@ -182,16 +183,16 @@ class _Try:
     def _opened(self) -> None:
         self._link.owner.tell_session(Connected(link=self._number))
 
-    def _down(self, stream: Connection, message: Down, arrived: Callable[[], None]) -> None:
+    def _down(self, stream: Connection, heard: FromLeader, arrived: Callable[[], None]) -> None:
         """The leader sends something along the stream."""
-        stream.send(self._replica, partial(self._heard, message, arrived))
+        stream.send(self._replica, partial(self._heard, heard, arrived))
 
-    def _heard(self, message: Down, arrived: Callable[[], None]) -> None:
+    def _heard(self, heard: FromLeader, arrived: Callable[[], None]) -> None:
         if not self._is_over:
             arrived()
             owner = self._link.owner
             owner.tell_session(self._proof)
-            owner.hear(message)
+            owner.hear(heard)
 
     # ---------------------------------------------------------------- what is posted
 
@@ -254,7 +255,7 @@ class _Try:
             self._is_voting = False
         if isinstance(answer, Receipt):
             if isinstance(message, Report) and not has_dialled:
-                self._link.owner.hear(answer)
+                self._link.owner.hear(FromLeader(message=answer))
         elif not isinstance(answer, TurnedAway) or answer.is_fatal:
             self._answered_badly(answer)
             return

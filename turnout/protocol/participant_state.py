@@ -52,6 +52,12 @@ REPORT = "report"
 HEARSAY = frozenset({"head", "clock", "linked", "mistrust"})
 """Fields about leaders: no phase is worked out from them, nor what the proxy is to do next."""
 
+VOTED_BY = frozenset({"record", "candidate", "staged_lost"})
+"""All that ``ParticipantState.voting`` is worked out from."""
+
+PROGRESSED_BY = frozenset({"record", "serving", "live_ns", "trouble", "operation", "timers"})
+"""All that ``ParticipantState.progress`` is worked out from."""
+
 NOTHING = Active()
 """What a proxy serves that was never told anything."""
 
@@ -251,7 +257,9 @@ class Turn:
         self.state = after = replaced(before, changes)
         if not HEARSAY.issuperset(changes):
             self.has_moved = True
+        if not VOTED_BY.isdisjoint(changes):
             VOTING.check(before.voting, cause, after.voting)
+        if not PROGRESSED_BY.isdisjoint(changes):
             PROGRESS.check(before.progress, cause, after.progress)
 
     def arm(self, name: str, delay_ns: int) -> None:

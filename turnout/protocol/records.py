@@ -426,16 +426,17 @@ class Active:
     """What the proxy was last seen to have flipped to.
 
     ``incarnation`` is its number: epochs are compared within one only, and the first epoch of a
-    new one may be below what a cut-off edge serves of the old (H18, S5).
+    new one may be below what a cut-off edge serves of the old (H18). ``rank`` is what must rise with
+    every flip (S5).
     """
 
     incarnation: int = 0
     epoch: Epoch = NO_EPOCH
     digest: Digest = NO_DIGEST
+    rank: tuple[int, Epoch] = field(init=False, eq=False, repr=False)
 
-    @property
-    def rank(self) -> tuple[int, Epoch]:
-        """What must rise with every flip (S5)."""
+    @rank.default
+    def _rank(self) -> tuple[int, Epoch]:
         return self.incarnation, self.epoch
 
 
