@@ -106,7 +106,7 @@ class Rebase:
     record: IncarnationRecord
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Vote(SignedMessage):
     """Yes (``no`` is None) or no to one epoch's table, given in one term.
 
@@ -152,7 +152,7 @@ class DrainStatus:
     ended: str = ""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, slots=False)
 class Report(SignedMessage):
     """All that a leader needs to know of an agent; sent at each connect and each change.
 
