@@ -19,7 +19,7 @@ from simulator.world import ReplicaView, World
 from turnout.protocol.clock import MonotonicNs
 from turnout.protocol.coordinator_state import CoordinatorConfig, CoordinatorState
 from turnout.protocol.effects import Tell
-from turnout.protocol.events import AgentGone, CoordinatorEvent, FromAgent
+from turnout.protocol.events import AgentGone, CoordinatorEvent, FromAgent, FromLeader
 from turnout.protocol.gate import Suspicion, admit_from_agent
 from turnout.protocol.identifiers import AgentId
 from turnout.protocol.messages import Receipt, Report, Up
@@ -146,12 +146,13 @@ class AgentDoor:
 
     def tell(self, effect: Tell) -> None:
         """Send one message down these agents' streams; who has none is passed over."""
-        observer, message = self._world.observer, effect.message
+        observer, message, process = self._world.observer, effect.message, self.process
+        heard = FromLeader(message=message)
         for agent in effect.agents:
             stream = self._streams.get(agent)
             if stream is not None:
-                arrived = observer.said(message, self.process, stream.connection.dialler)
-                stream.down(message, arrived)
+                arrived = observer.said(message, process, stream.connection.dialler)
+                stream.down(heard, arrived)
 
     def part_with_removed(self, before: CoordinatorState, after: CoordinatorState) -> None:
         """Forget agents that are enrolled no more, or are others under their names."""

@@ -19,8 +19,9 @@ from simulator.process import Process
 from simulator.signers import CheapSigner
 from simulator.virtual_time import Appointment
 from turnout.protocol.clock import SECOND
+from turnout.protocol.events import FromLeader
 from turnout.protocol.limits import Timing
-from turnout.protocol.messages import Down, Receipt, Report, Up, Vote
+from turnout.protocol.messages import Receipt, Report, Up, Vote
 from turnout.protocol.session import (
     Connect,
     Connected,
@@ -51,7 +52,7 @@ class Owner(Protocol):
     def tell_session(self, event: SessionEvent) -> None:
         """Something has become of the connection."""
 
-    def hear(self, message: Down) -> None:
+    def hear(self, heard: FromLeader) -> None:
         """A leader has said something."""
 
     def said(self, message: Up, replica: Process) -> Callable[[], None]:
@@ -182,16 +183,16 @@ class _Try:
     def _opened(self) -> None:
         self._link.owner.tell_session(Connected(link=self._number))
 
-    def _down(self, stream: Connection, message: Down, arrived: Callable[[], None]) -> None:
+    def _down(self, stream: Connection, heard: FromLeader, arrived: Callable[[], None]) -> None:
         """The leader sends something along the stream."""
-        stream.send(self._replica, partial(self._heard, message, arrived))
+        stream.send(self._replica, partial(self._heard, heard, arrived))
 
-    def _heard(self, message: Down, arrived: Callable[[], None]) -> None:
+    def _heard(self, heard: FromLeader, arrived: Callable[[], None]) -> None:
         if not self._is_over:
             arrived()
             owner = self._link.owner
             owner.tell_session(self._proof)
-            owner.hear(message)
+            owner.hear(heard)
 
     # ---------------------------------------------------------------- what is posted
 
@@ -218,11 +219,10 @@ class _Try:
         )
         self._waits = [other for other in self._waits if other.act is not None]
         self._waits.append(wait)
-        has_dialled = not self._posts.has_free
-        self._posts.take(lambda connection: self._send(connection, message, wait, has_dialled))
+        self._posts.take(partial(self._send, message, wait))
 
     def _send(
-        self, connection: Connection, message: Up, wait: Appointment, has_dialled: bool
+        self, message: Up, wait: Appointment, connection: Connection, *, has_dialled: bool
     ) -> None:
         arrived = self._link.owner.said(message, self._replica)
 
@@ -255,7 +255,7 @@ class _Try:
             self._is_voting = False
         if isinstance(answer, Receipt):
             if isinstance(message, Report) and not has_dialled:
-                self._link.owner.hear(answer)
+                self._link.owner.hear(FromLeader(message=answer))
         elif not isinstance(answer, TurnedAway) or answer.is_fatal:
             self._answered_badly(answer)
             return
@@ -267,6 +267,13 @@ class _Try:
             now_ns = self._me.now().monotonic_ns
             return signed(message, self._link.signer, challenge=self._challenge, sent_ns=now_ns)
         return signed(message, self._link.signer)
+
+
+class Use(Protocol):
+    """Posts something on a connection, which had to be dialled for it or not."""
+
+    def __call__(self, connection: Connection, *, has_dialled: bool) -> None:
+        """It is open now."""
 
 
 class _Posts:
@@ -282,19 +289,13 @@ class _Posts:
         self._free: list[tuple[Connection, int]] = []
         self._all: list[Connection] = []
 
-    @property
-    def has_free(self) -> bool:
-        """Whether the next post need not dial."""
-        since_ns = self._me.agenda.now_ns - KEPT_NS
-        return any(kept_ns > since_ns and one.is_open(self._me) for one, kept_ns in self._free)
-
-    def take(self, use: Callable[[Connection], None]) -> None:
+    def take(self, use: Use) -> None:
         """Use a free connection, or dial one."""
         now_ns = self._me.agenda.now_ns
         while self._free:
             connection, since_ns = self._free.pop(0)
             if now_ns - since_ns < KEPT_NS and connection.is_open(self._me):
-                use(connection)
+                use(connection, has_dialled=False)
                 return
             connection.close(self._me)
             self._all.remove(connection)
@@ -303,7 +304,7 @@ class _Posts:
                 self._me,
                 self._replica,
                 round_trips=HANDSHAKE_ROUND_TRIPS,
-                opened=use,
+                opened=partial(use, has_dialled=True),
                 ended=self._ended,
             )
         )

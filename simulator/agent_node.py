@@ -21,7 +21,7 @@ from simulator.proxy import Proxy
 from simulator.signers import CheapSigner, CheapVerifier
 from simulator.world import World
 from turnout.protocol import session
-from turnout.protocol.clock import SECOND, Instant, MonotonicNs
+from turnout.protocol.clock import SECOND, MonotonicNs
 from turnout.protocol.effects import (
     Activate,
     AgentEffect,
@@ -44,7 +44,7 @@ from turnout.protocol.events import (
     Wake,
 )
 from turnout.protocol.identifiers import AgentId
-from turnout.protocol.messages import Down, Report, Up
+from turnout.protocol.messages import Report, Up
 from turnout.protocol.participant import Participant
 from turnout.protocol.participant_state import ParticipantConfig, ParticipantState
 from turnout.protocol.records import Active, AgentRecord
@@ -83,7 +83,7 @@ class AgentNode:
             timing=world.timing,
         )
         self._host: Host[ParticipantState, AgentEvent, AgentEffect] = Host(
-            process, Participant(self._config, CheapVerifier()), _Hands(self), _Watcher(self, world)
+            process, Participant(self._config, CheapVerifier()), self, _Watcher(self, world)
         )
         self._session: Host[Session, SessionEvent, SessionEffect] = Host(
             process, _SessionMachine(), _SessionHands(self), _SessionWatcher(self, world)
@@ -174,9 +174,9 @@ class AgentNode:
         """Something for the participant's machine."""
         self._host.tell(event)
 
-    def hear(self, message: Down) -> None:
+    def hear(self, heard: FromLeader) -> None:
         """A leader has said something."""
-        self._host.tell(FromLeader(message=message))
+        self._host.tell(heard)
 
     def said(self, message: Up, replica: Process) -> Callable[[], None]:
         """A message leaves."""
@@ -236,21 +236,10 @@ class AgentNode:
 class _SessionMachine:
     """``turnout.protocol.session`` as a host drives it."""
 
-    def step(
-        self, state: Session, event: SessionEvent, now: Instant
-    ) -> tuple[Session, tuple[SessionEffect, ...]]:
-        return session.step(state, event, now)
+    step = staticmethod(session.step)
 
     def next_deadline(self, state: Session, /) -> MonotonicNs:
         return state.due_ns
-
-
-class _Hands:
-    def __init__(self, node: AgentNode) -> None:
-        self._node = node
-
-    def carry_out(self, effect: AgentEffect) -> bool:
-        return self._node.carry_out(effect)
 
 
 class _SessionHands:

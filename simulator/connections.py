@@ -95,23 +95,19 @@ class Way:
         self._lost_ns = 0
         self._doubts = False
 
-    def send(self, act: Act) -> None:
-        """Have something happen at the other end, after all that was sent before."""
-        self._put(partial(self._arrive, act))
-
     def end(self, reason: str) -> None:
         """Let the other end hear, after all that was sent before, that this one has closed."""
-        self._put(partial(self._arrive_end, reason))
+        self.put(partial(self._arrive_end, reason))
 
-    def _put(self, arrival: Act) -> None:
+    def put(self, arrival: Act) -> None:
+        """Have something happen at the other end's host, after all that was sent before."""
         path = self.path
         if path.is_clear and self.acks.is_clear and not self._waiting:
             route, agenda = path.route, path.agenda
             jitter_ns = route.jitter_ns[route.draw_bits(JITTER_BITS)]
             at_ns = agenda.now_ns + route.delay_ns + jitter_ns
-            at_ns = max(at_ns, self._last_ns)
-            self._last_ns = at_ns
-            agenda.at(at_ns, arrival)
+            self._last_ns = max(self._last_ns, at_ns)
+            agenda.at(self._last_ns, arrival)
             return
         if self.acks.blocked_since_ns is not None:
             self._doubt(self.acks)
@@ -187,7 +183,8 @@ class Way:
         elif fate is Fate.PASSES:
             self._arrange(partial(self._arrive_end, reason), self.path.delay_ns())
 
-    def _arrive(self, act: Act) -> None:
+    def arrive(self, act: Act) -> None:
+        """Something is at the other end's host: it happens if that end is open."""
         target = self.target
         process = target.process
         if target.is_over:
@@ -237,7 +234,7 @@ class Connection:
             return
         if repeatable and self._repeat(way, act):
             return
-        way.send(act)
+        way.put(partial(way.arrive, act))
 
     def close(self, closer: Process, reason: str = "") -> None:
         """Hear nothing more; what was sent before still arrives, then the other end hears this."""

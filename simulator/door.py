@@ -9,7 +9,8 @@ from attrs import frozen
 
 from simulator.network import Connection
 from simulator.process import Process
-from turnout.protocol.messages import Down, Receipt, Report, Up
+from turnout.protocol.events import FromLeader
+from turnout.protocol.messages import Receipt, Report, Up
 
 
 @frozen
@@ -34,8 +35,8 @@ class TurnedAway:
     is_fatal: bool = False
 
 
-SendDown: TypeAlias = Callable[[Down, Callable[[], None]], None]
-"""Sends a message along a stream; the second argument is called when it arrives."""
+SendDown: TypeAlias = Callable[[FromLeader, Callable[[], None]], None]
+"""Sends what an agent is to hear along a stream; the second argument is called when it arrives."""
 
 Answer: TypeAlias = Challenge | Moved | TurnedAway | Receipt | None
 

@@ -17,6 +17,7 @@ from turnout.protocol.clock import Instant, MonotonicNs
 from turnout.protocol.events import Wake
 
 WAKE = Wake()
+RUNNING = Condition.RUNNING
 
 State = TypeVar("State")
 State_contra = TypeVar("State_contra", contravariant=True)
@@ -137,14 +138,13 @@ class Host(Generic[State, Event, Effect]):
             return
         process, life = self._process, self._process.life
         self._is_running = self._may_be_due = True
-        running = Condition.RUNNING
-        while process.condition is running and process.life == life and not self._is_waiting:
-            if self._effects:
-                self._go_on(life)
-            elif self._events or self._may_be_due:
-                self._take_next()
-            else:
+        while self._effects or self._events or self._may_be_due:
+            if process.condition is not RUNNING or process.life != life or self._is_waiting:
                 break
+            if self._effects:
+                self._go_on()
+            else:
+                self._take_next()
         self._is_running = False
         if process.life != life or process.condition is Condition.DEAD:
             return
@@ -152,44 +152,43 @@ class Host(Generic[State, Event, Effect]):
             process.deliver(self._run, life)
         self._arm()
 
-    def _goes_on(self, life: int) -> bool:
-        process = self._process
-        is_well = process.condition is Condition.RUNNING and process.life == life
-        return is_well and not self._is_waiting
-
-    def _go_on(self, life: int) -> None:
-        """One effect, and the seam before it; after the last effect comes one more seam."""
+    def _go_on(self) -> None:
+        """The seam before an effect, or the effect; after the last effect comes one more seam."""
         effects, place = self._effects, self._place
         if self._seam != place:
             self._seam = place
             self._watcher.seam(effects, place)
-            if not self._goes_on(life):
-                return
-        if place == len(effects):
+        elif place == len(effects):
             self._clear()
-            return
-        self._place += 1
-        self._is_waiting = not self._hands.carry_out(effects[place])
+        else:
+            self._place += 1
+            self._is_waiting = not self._hands.carry_out(effects[place])
 
     def _clear(self) -> None:
         self._effects, self._place, self._seam = (), 0, -1
 
     def _take_next(self) -> None:
-        """One step, if anything is due or told."""
-        now = self._process.now()
-        self._may_be_due = self._due is not None and self._due <= now.monotonic_ns
-        if self._may_be_due:
-            self._step(WAKE, now)
-        elif self._events:
-            self._step(self._events.popleft(), now)
+        """One step, if anything is due or told.
 
-    def _step(self, event: Event | Wake, now: Instant) -> None:
-        """Its next deadline is worked out here, once: no time passes before the run ends or waits."""
+        The next deadline is worked out here, once: no time passes before the run ends or waits. A state
+        that the event leaves as it was has the deadline that it had.
+        """
+        now = self._process.now()
+        event: Event | Wake
+        if self._due is not None and self._due <= now.monotonic_ns:
+            event = WAKE
+        elif self._events:
+            event = self._events.popleft()
+        else:
+            self._may_be_due = False
+            return
         before = self.state
-        self.state, self._effects = self._machine.step(before, event, now)
-        due = self._due = self._machine.next_deadline(self.state)
-        self._may_be_due = due is not None and due <= now.monotonic_ns
-        self._watcher.stepped(before, event, self.state, self._effects)
+        after, self._effects = self._machine.step(before, event, now)
+        if after is not before:
+            self.state = after
+            self._due = self._machine.next_deadline(after)
+        self._may_be_due = self._due is not None and self._due <= now.monotonic_ns
+        self._watcher.stepped(before, event, after, self._effects)
 
     def _arm(self) -> None:
         """Have the machine woken in time; an alarm that rings too early is set again."""

@@ -92,11 +92,7 @@ class Process:
             if self.condition is Condition.RUNNING:
                 act()
             elif self.condition is Condition.STOPPED:
-                self._kept.append(late)
-
-        def late() -> None:
-            if not appointment.is_cancelled:
-                act()
+                self._kept.append(lambda: None if appointment.is_cancelled else act())
 
         appointment = self.agenda.at(moment_ns, ring)
         return appointment

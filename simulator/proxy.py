@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TypeAlias
 
 from attrs import define, frozen
@@ -278,7 +277,7 @@ class Proxy:
         )
 
     def _staging_refusal(self, wanted: Stage, table: RoutingTable) -> Refusal | None:
-        faults = _inconsistencies(table)
+        faults = inconsistencies(table)
         if faults:
             return Refusal(no=No.TABLE, reason="; ".join(faults))
         sick = self._sick(self._changed(wanted.against, table)) if wanted.check else ()
@@ -475,12 +474,6 @@ class Proxy:
             self._live = self._before = None
         if self._live is not None:
             self._users.serve(self.agent, self._live.active, self._live.table)
-
-
-@lru_cache(maxsize=16)
-def _inconsistencies(table: RoutingTable) -> tuple[str, ...]:
-    """What is wrong with a table, which all proxies are shown at about the same time."""
-    return inconsistencies(table)
 
 
 def _target(wanted: Activate) -> Active:

@@ -95,7 +95,7 @@ class ReplicaNode:
             replica=replica, timing=world.timing, signer=world.domain, verifier=CheapVerifier()
         )
         self._host: Host[CoordinatorState, CoordinatorEvent, CoordinatorEffect] = Host(
-            process, Coordinator(self._config), _Hands(self), _Watcher(self, world)
+            process, Coordinator(self._config), self, _Watcher(self, world)
         )
         self._election: Host[Election, ElectionEvent, ElectionEffect] = Host(
             process, _ElectionMachine(), _ElectionHands(self), _ElectionWatcher(self, world)
@@ -117,7 +117,7 @@ class ReplicaNode:
     @property
     def leads(self) -> bool:
         """Whether it takes itself for the leader."""
-        return self.process.is_alive and self.state.role is Role.LEADING
+        return self.process.is_alive and self._host.state.role is Role.LEADING
 
     def boot(self) -> None:
         """Start: nothing is known, and the first thing is to look who leads."""
@@ -186,8 +186,8 @@ class ReplicaNode:
 
     # ---------------------------------------------------------------- the machine
 
-    def carry_out(self, effect: CoordinatorEffect) -> None:
-        """Do it, or start it."""
+    def carry_out(self, effect: CoordinatorEffect) -> bool:
+        """Do it, or start it: nothing that follows waits for anything."""
         match effect:
             case Tell():
                 self.door.tell(effect)
@@ -199,6 +199,7 @@ class ReplicaNode:
                 self._reply(effect.ticket, effect.answer)
             case StepDown():
                 self._step_down(effect.reason)
+        return True
 
     def _transact(self, effect: Transact) -> None:
         self._world.observer.asked_of_store(self, effect)
@@ -335,15 +336,6 @@ class _ElectionMachine:
 
     def next_deadline(self, state: Election, /) -> MonotonicNs | None:
         return state.next_deadline
-
-
-class _Hands:
-    def __init__(self, node: ReplicaNode) -> None:
-        self._node = node
-
-    def carry_out(self, effect: CoordinatorEffect) -> bool:
-        self._node.carry_out(effect)
-        return True
 
 
 class _ElectionHands:

@@ -372,7 +372,7 @@ class Chronicle:
         if shown is None or stored is None or not node.leads:
             return
         head = value_of(stored.value, Head)
-        is_proof = shown.incarnation == head.incarnation and head.contradicts(shown)
+        is_proof = head.contradicts(shown) and shown.incarnation == head.incarnation
         if is_proof and node.replica not in self._shown:
             self._shown[node.replica] = len(self.proofs)
             term = node.state.term

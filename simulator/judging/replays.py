@@ -7,6 +7,7 @@ from collections import deque
 from simulator.agent_node import AgentNode
 from simulator.judging.chronicle import Chronicle
 from simulator.replica_node import ReplicaNode
+from turnout.protocol.events import FromLeader
 from turnout.protocol.invariants import Intrusion
 from turnout.protocol.messages import Down, Message, Prepare
 from turnout.protocol.participant_state import ParticipantState
@@ -43,7 +44,7 @@ class Replays:
             is_heard = life == node.process.life and not _is_new(node.state, message)
             if is_heard and node.is_idle and not owes and isinstance(message, Down):
                 before = (node.state.record, node.state.operation, node.state.serving)
-                node.hear(message)
+                node.hear(FromLeader(message=message))
                 after = (node.state.record, node.state.operation, node.state.serving)
                 self._note(f"a repeated {type(message).__name__} to {node.agent}", before, after)
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from turnout.protocol.errors import IllegalTransition
 from turnout.protocol.messages import Progress
+from turnout.protocol.participant_state import PROGRESSED_BY, VOTED_BY, ParticipantState
 from turnout.protocol.transitions import (
     PROGRESS,
     SWITCH,
@@ -24,6 +26,23 @@ def test_every_phase_is_reached_from_the_start(table: TransitionTable) -> None:
     for _ in table.phases:
         reached |= {target for source, _, target in table.legal if source in reached}
     assert reached == set(table.phases)
+
+
+@pytest.mark.parametrize(("phase", "watched"), [("voting", VOTED_BY), ("progress", PROGRESSED_BY)])
+def test_phase_is_worked_out_from_what_is_watched_for_it_alone(
+    phase: str, watched: frozenset[str]
+) -> None:
+    assert _fields_read_for(phase) == watched
+
+
+def _fields_read_for(phase: str) -> set[str]:
+    """The fields of an agent's state that a property reads, by itself or through another."""
+    code = vars(ParticipantState)[phase].fget.__code__
+    read = {field.name for field in attrs.fields(ParticipantState)} & {*code.co_names}
+    for name in code.co_names:
+        if isinstance(vars(ParticipantState).get(name), property):
+            read |= _fields_read_for(name)
+    return read
 
 
 def test_staying_needs_no_row_and_a_reset_leads_anywhere() -> None:

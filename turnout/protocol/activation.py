@@ -25,7 +25,7 @@ agree with it (H15).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property, partial
+from functools import partial
 from typing import NamedTuple
 
 from attrs import field, frozen
@@ -130,6 +130,21 @@ class ClockEstimate:
     exchanges: tuple[Exchange, ...] = ()
     fault: str = ""
     unchecked: int = 0
+    _together: tuple[int, int, int] | None = field(init=False, eq=False, repr=False)
+
+    @_together.default
+    def _after_the_last(self) -> tuple[int, int, int] | None:
+        """When the last exchange ended, and what they say together from then on, drift taken away.
+
+        All widen at the same speed then, so that the narrowest stays the narrowest.
+        """
+        if not self.exchanges:
+            return None
+        return (
+            max([one.received_ns for one in self.exchanges]),
+            max([one.after_low for one in self.exchanges]),
+            min([one.after_high for one in self.exchanges]),
+        )
 
     def observe(self, receipt: Receipt, now: Instant) -> ClockEstimate:
         """Take in the answer to a report, received ``now``.
@@ -158,7 +173,7 @@ class ClockEstimate:
 
     def offset(self, monotonic_ns: int) -> Interval | None:
         """The leader's clock less this monotonic clock at ``monotonic_ns``; None: no idea."""
-        if not self.exchanges:
+        if self._together is None:
             return None
         drifted = monotonic_ns * DRIFT_PPM
         ended_ns, low, high = self._together
@@ -182,18 +197,6 @@ class ClockEstimate:
             for one in self.exchanges
         ]
         return max(lows), min(highs)
-
-    @cached_property
-    def _together(self) -> tuple[int, int, int]:
-        """When the last exchange ended, and what they say together from then on, drift taken away.
-
-        All widen at the same speed then, so that the narrowest stays the narrowest.
-        """
-        return (
-            max([one.received_ns for one in self.exchanges]),
-            max([one.after_low for one in self.exchanges]),
-            min([one.after_high for one in self.exchanges]),
-        )
 
     def bound_ns(self, monotonic_ns: int) -> int | None:
         """How far the leader's clock may be from what :meth:`to_leader_clock` says; None: unknown."""

@@ -270,7 +270,10 @@ class CoordinatorState:
     @property
     def unfinished(self) -> Following | None:
         """The first committed epoch that has no outcome yet, if any."""
-        return next((f for f in self.following.values() if f.outcome is None), None)
+        for following in self.following.values():
+            if following.outcome is None:
+                return following
+        return None
 
     @property
     def needed_tables(self) -> frozenset[Digest]:

@@ -44,6 +44,9 @@ class Admission:
 FACTS = Admission(facts=True)
 """All that a sync can be admitted for."""
 
+ORDER = Admission(order=True)
+"""All that a receipt or a rebase can be."""
+
 
 def admit_from_leader(
     message: Down, record: AgentRecord, known: Head | None, domain_key: str, verifier: Verifier
@@ -54,7 +57,7 @@ def admit_from_leader(
             return _admit_rebase(message, record, domain_key, verifier)
         case Receipt():
             reason = _term_fault(message, record)
-            return Admission(order=not reason, reason=reason)
+            return Admission(reason=reason) if reason else ORDER
         case Sync() | Prepare():
             reason = _incarnation_fault(message, record)
             if not reason and message.head is not None:
@@ -99,7 +102,7 @@ def _admit_rebase(
     if not is_signed_by(message.record, domain_key, verifier):
         return _unsigned(f"incarnation {theirs.number}", domain_key)
     if ours is None or theirs.number > ours.number:
-        return Admission(order=True)
+        return ORDER
     mistrust = (
         f"the coordinators' domain is at incarnation {theirs.number} ({theirs.id}), this agent at "
         f"{ours.number} ({ours.id}): it has served another domain, or etcd holds an older one. Check "

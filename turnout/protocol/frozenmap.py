@@ -78,6 +78,6 @@ class FrozenMap(Mapping[K, V]):
     @staticmethod
     def _with(items: dict[K, V]) -> FrozenMap[K, V]:
         """A mapping over a fresh dictionary that nobody else holds."""
-        made: FrozenMap[K, V] = FrozenMap()
-        made._items = items
+        made: FrozenMap[K, V] = FrozenMap.__new__(FrozenMap)
+        made._items, made._hash = items, None
         return made

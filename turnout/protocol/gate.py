@@ -67,7 +67,7 @@ def _admit_report(
     proof = report.committed
     if state.role is not Role.LEADING or proof is None or state.head is None:
         return None
-    if proof.incarnation != state.known_incarnation or not _is_unknown(proof, state, state.head):
+    if not _is_unknown(proof, state, state.head) or proof.incarnation != state.known_incarnation:
         return None
     if is_signed_by(proof, domain_key, verifier):
         return Suspicion.STORE_WENT_BACK

@@ -118,6 +118,8 @@ def _accepted_at(following: Following) -> ClockNs:
 def land(turn: Turn, report: Report) -> None:
     """Act on what an agent says about the committed epochs that are still followed."""
     changed = _take_in(turn, report)
+    if not changed:  # all that can be concluded has been
+        return
     conclude(turn)
     if any(following.outcome is not None for following in changed):
         release_when_drained(turn)

@@ -27,8 +27,9 @@ def learn(turn: Turn, message: Prepare | Sync) -> None:
     if known is None or head.decided > known.decided:
         turn.change(head=head)
     table = message.table if isinstance(message, Sync) else None
-    _take_missing_table(turn, table)
-    if _rank(head) > turn.state.newest.rank and head.committed > 0:
+    if table is not None:
+        _take_missing_table(turn, table)
+    if head.committed > 0 and _rank(head) > turn.state.newest.rank:
         _learn_commit(turn, message, head, table)
     _learn_abort(turn, head)
 
@@ -58,9 +59,9 @@ def schedule(turn: Turn, cause: Cause) -> None:
     turn.change(cause, timers=timers)
 
 
-def _take_missing_table(turn: Turn, table: SignedTable | None) -> None:
+def _take_missing_table(turn: Turn, table: SignedTable) -> None:
     """The file of a table that the journal names was lost, and the leader sent it again."""
-    if table is None or table.digest in turn.state.tables:
+    if table.digest in turn.state.tables:
         return
     if _is_sound(turn, table, turn.state.newest.digest):
         journal(turn, None, turn.state.record, table=table)
@@ -105,6 +106,8 @@ def _learn_commit(
 def _learn_abort(turn: Turn, head: Head) -> None:
     """Forget what was prepared or asked, if this head says that it was aborted."""
     prepared = turn.state.record.prepared
+    if prepared is None and turn.state.candidate is None:
+        return
     aborted = prepared is not None and head.resolves(prepared.epoch) is Verdict.ABORT
     candidate = _undecided_candidate(turn, head)
     if not aborted and candidate is turn.state.candidate:

@@ -11,7 +11,6 @@ the head's level, not by edges, so that a decision lost, repeated or overtaken i
 from __future__ import annotations
 
 import enum
-from functools import cached_property
 from typing import TypeAlias
 
 from attrs import frozen
@@ -38,7 +37,7 @@ from turnout.protocol.records import (
     SignedTable,
 )
 from turnout.protocol.routing import Colour
-from turnout.protocol.signing import payload_of
+from turnout.protocol.signing import SignedMessage
 
 
 class No(enum.StrEnum):
@@ -107,8 +106,8 @@ class Rebase:
     record: IncarnationRecord
 
 
-@frozen(kw_only=True)
-class Vote:
+@frozen(kw_only=True, slots=False)
+class Vote(SignedMessage):
     """Yes (``no`` is None) or no to one epoch's table, given in one term.
 
     Attributes:
@@ -128,12 +127,6 @@ class Vote:
     staging_ns: int = 0
     round_trip_ns: int | None = None
     bound_ns: int | None = None
-    signature: str = ""
-
-    @cached_property
-    def payload(self) -> bytes:
-        """What is signed: worked out once, though the leader's door and its machine both ask."""
-        return payload_of(self)
 
 
 class Progress(enum.StrEnum):
@@ -159,8 +152,8 @@ class DrainStatus:
     ended: str = ""
 
 
-@frozen(kw_only=True)
-class Report:
+@frozen(kw_only=True, slots=False)
+class Report(SignedMessage):
     """All that a leader needs to know of an agent; sent at each connect and each change.
 
     Attributes:
@@ -193,12 +186,6 @@ class Report:
     tables: tuple[Digest, ...] = ()
     sent_ns: MonotonicNs = MonotonicNs(0)
     challenge: str = ""
-    signature: str = ""
-
-    @cached_property
-    def payload(self) -> bytes:
-        """What is signed: worked out once, though the leader's door and its machine both ask."""
-        return payload_of(self)
 
     @property
     def committed_epoch(self) -> Epoch:

@@ -154,11 +154,14 @@ def _judge(turn: Turn, message: Down, admission: Admission) -> None:
 
 def _on_wake(turn: Turn) -> None:
     for name in turn.state.timers.expired(turn.now):
-        timers = turn.state.timers.disarm(name)
-        turn.change(Cause.DUE if name == DUE else None, timers=timers)
+        if name == DUE:
+            turn.change(Cause.DUE, timers=turn.state.timers.disarm(DUE))
+        else:
+            turn.disarm(name)
         if name in (REPORT, JOURNAL):
             turn.has_news = True
-        drain_timed_out(turn, name)
+        else:
+            drain_timed_out(turn, name)
 
 
 def _on_booted(turn: Turn, event: Booted) -> None:

@@ -52,6 +52,12 @@ REPORT = "report"
 HEARSAY = frozenset({"head", "clock", "linked", "mistrust"})
 """Fields about leaders: no phase is worked out from them, nor what the proxy is to do next."""
 
+VOTED_BY = frozenset({"record", "candidate", "staged_lost"})
+"""All that ``ParticipantState.voting`` is worked out from."""
+
+PROGRESSED_BY = frozenset({"record", "serving", "live_ns", "trouble", "operation", "timers"})
+"""All that ``ParticipantState.progress`` is worked out from."""
+
 NOTHING = Active()
 """What a proxy serves that was never told anything."""
 
@@ -251,17 +257,21 @@ class Turn:
         self.state = after = replaced(before, changes)
         if not HEARSAY.issuperset(changes):
             self.has_moved = True
+        if not VOTED_BY.isdisjoint(changes):
             VOTING.check(before.voting, cause, after.voting)
+        if not PROGRESSED_BY.isdisjoint(changes):
             PROGRESS.check(before.progress, cause, after.progress)
 
     def arm(self, name: str, delay_ns: int) -> None:
         """Arm a deadline, this long from now."""
-        at = self.now.monotonic_ns + delay_ns
-        self.change(timers=self.state.timers.arm(name, at))
+        self._time(name, self.state.timers.arm(name, self.now.monotonic_ns + delay_ns))
 
-    def disarm(self, *names: str) -> None:
-        """Disarm deadlines that are no part of a phase."""
-        timers = self.state.timers
-        for name in names:
-            timers = timers.disarm(name)
-        self.change(timers=timers)
+    def disarm(self, name: str) -> None:
+        """Disarm a deadline."""
+        self._time(name, self.state.timers.disarm(name))
+
+    def _time(self, name: str, timers: Timers) -> None:
+        """A report's deadline moves nothing on, and no phase depends on any but the commit's."""
+        assert name != DUE, "a commit's time changes with a cause"
+        self.state = replaced(self.state, {"timers": timers})
+        self.has_moved = self.has_moved or name != REPORT

@@ -7,9 +7,8 @@ which guards, is in ``writes.py``; how the agent's record becomes bytes on disk 
 from __future__ import annotations
 
 import enum
-from functools import cached_property
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from turnout.protocol.clock import ClockNs
 from turnout.protocol.codec import canonical_bytes, digest_of
@@ -397,11 +396,19 @@ class Commitment:
         due_wall_ns: when to flip, on this host's wall clock: only a restart reads it, and waits
             no longer than what is left of G.
         late: learnt after the fact (from another leader, or catching up): flips at once.
+        active: what the proxy serves once it has flipped to this commit.
     """
 
     head: Head
     due_wall_ns: int
     late: bool = False
+    active: Active = field(init=False, eq=False, repr=False)
+
+    @active.default
+    def _active(self) -> Active:
+        return Active(
+            incarnation=self.head.incarnation.number, epoch=self.epoch, digest=self.digest
+        )
 
     @property
     def epoch(self) -> Epoch:
@@ -413,29 +420,23 @@ class Commitment:
         """The committed table's digest."""
         return self.head.digest
 
-    @cached_property
-    def active(self) -> Active:
-        """What the proxy serves once it has flipped to this commit: asked for many times a step."""
-        return Active(
-            incarnation=self.head.incarnation.number, epoch=self.epoch, digest=self.digest
-        )
-
 
 @frozen(kw_only=True)
 class Active:
     """What the proxy was last seen to have flipped to.
 
     ``incarnation`` is its number: epochs are compared within one only, and the first epoch of a
-    new one may be below what a cut-off edge serves of the old (H18, S5).
+    new one may be below what a cut-off edge serves of the old (H18). ``rank`` is what must rise with
+    every flip (S5).
     """
 
     incarnation: int = 0
     epoch: Epoch = NO_EPOCH
     digest: Digest = NO_DIGEST
+    rank: tuple[int, Epoch] = field(init=False, eq=False, repr=False)
 
-    @property
-    def rank(self) -> tuple[int, Epoch]:
-        """What must rise with every flip (S5)."""
+    @rank.default
+    def _rank(self) -> tuple[int, Epoch]:
         return self.incarnation, self.epoch
 
 

@@ -8,6 +8,7 @@ on reports, so that they come quickly until the bound rests on a few of them.
 
 from __future__ import annotations
 
+from turnout.protocol.activation import ClockEstimate
 from turnout.protocol.clock import MS, SECOND, ClockNs, Instant, MonotonicNs
 from turnout.protocol.identifiers import ReplicaId, Term
 from turnout.protocol.limits import MAX_TEXT
@@ -68,7 +69,7 @@ def send_report(turn: Turn) -> None:
 
 def report_of(config: ParticipantConfig, state: ParticipantState, now: Instant) -> Report:
     """All that a leader needs to know of an agent in this state."""
-    record = state.record
+    record, estimate = state.record, state.estimate
     return Report(
         agent=config.agent,
         region=config.region,
@@ -79,10 +80,10 @@ def report_of(config: ParticipantConfig, state: ParticipantState, now: Instant) 
         committed=record.committed.head if record.committed else None,
         active=record.active,
         progress=state.progress,
-        reason=(state.trouble or state.mistrust or state.estimate.fault)[:MAX_TEXT],
-        flipped_at_ns=_on_leader_clock(state, now, state.flipped_ns),
-        live_at_ns=_on_leader_clock(state, now, state.live_ns),
-        bound_ns=state.estimate.bound_ns(now.monotonic_ns),
+        reason=(state.trouble or state.mistrust or estimate.fault)[:MAX_TEXT],
+        flipped_at_ns=_on_leader_clock(estimate, now, state.flipped_ns),
+        live_at_ns=_on_leader_clock(estimate, now, state.live_ns),
+        bound_ns=estimate.bound_ns(now.monotonic_ns),
         late=_flipped_late(state),
         staged_lost=state.staged_lost[:MAX_TEXT],
         drains=tuple(
@@ -106,12 +107,12 @@ def _flipped_late(state: ParticipantState) -> bool:
 
 
 def _on_leader_clock(
-    state: ParticipantState, now: Instant, moment: MonotonicNs | None
+    estimate: ClockEstimate, now: Instant, moment: MonotonicNs | None
 ) -> ClockNs | None:
     """A moment of this host on the leader's clock, or on this host's where that is unknown."""
     if moment is None:
         return None
-    on_leader = state.estimate.to_leader_clock(moment)
+    on_leader = estimate.to_leader_clock(moment)
     if on_leader is not None:
         return on_leader
     return ClockNs(now.clock_ns - (now.monotonic_ns - moment))

@@ -150,9 +150,17 @@ class RoutingTable:
         """The table's name: SHA-256 of its canonical bytes."""
         return digest_of(canonical_bytes(self))
 
+    @cached_property
+    def faults(self) -> tuple[str, ...]:
+        """What :func:`inconsistencies` names: everybody who is given the table asks."""
+        return tuple(_faults(self))
+
     def service(self, name: str) -> Service | None:
         """Return one service, or None."""
-        return next((service for service in self.services if service.name == name), None)
+        for service in self.services:
+            if service.name == name:
+                return service
+        return None
 
     def with_service(self, service: Service) -> RoutingTable:
         """Return the table with this service in place of its namesake, or added."""
@@ -220,7 +228,7 @@ def unused_colours(table: RoutingTable) -> tuple[tuple[ServiceName, Colour], ...
 
 def inconsistencies(table: RoutingTable) -> tuple[str, ...]:
     """Name every fault for which a table is refused; an empty result means consistent."""
-    return tuple(_faults(table))
+    return table.faults
 
 
 def _faults(table: RoutingTable) -> Iterator[str]:

@@ -16,7 +16,7 @@ from nacl.bindings import crypto_sign_BYTES, crypto_sign_open
 from nacl.exceptions import CryptoError
 
 from turnout.protocol.codec import canonical_json, converter
-from turnout.protocol.replacing import evolved
+from turnout.protocol.replacing import replaced
 
 
 class Signed(attrs.AttrsInstance, Protocol):
@@ -48,6 +48,24 @@ class Verifier(Protocol):
         """Whether ``signature`` over ``payload`` is by ``public_key``; false on nonsense too."""
 
 
+@attrs.frozen(kw_only=True, slots=False)
+class SignedMessage:
+    """A signed value that keeps its payload: who signs it, a leader's door and its machine all need it.
+
+    Not slotted, for :func:`signed`: see ``replacing.py``.
+    """
+
+    signature: str = ""
+    _payload: bytes = attrs.field(default=b"", init=False, eq=False, repr=False)
+
+    @property
+    def payload(self) -> bytes:
+        """What is signed."""
+        if not self._payload:
+            object.__setattr__(self, "_payload", payload_of(self))
+        return self._payload
+
+
 def payload_of(value: Signed, **filled: str | int) -> bytes:
     """Return the bytes that are signed for ``value``, with these fields filled in."""
     plain = converter.unstructure(value)
@@ -57,7 +75,11 @@ def payload_of(value: Signed, **filled: str | int) -> bytes:
 
 def signed(value: S, signer: Signer, **filled: str | int) -> S:
     """Return ``value`` with these fields and its signature filled in."""
-    return evolved(value, **filled, signature=signer.sign(payload_of(value, **filled)))
+    payload = payload_of(value, **filled)
+    signature = signer.sign(payload)
+    if isinstance(value, SignedMessage):
+        return replaced(value, {**filled, "signature": signature, "_payload": payload})
+    return attrs.evolve(value, **filled, signature=signature)  # type: ignore[misc]  # S is attrs
 
 
 def is_signed_by(value: Signed, public_key: str, verifier: Verifier) -> bool:

@@ -163,9 +163,9 @@ def _waiver_text(event: WaiveRequested) -> str:
 
 def make_good(turn: Turn) -> None:
     """Make good every stale agent whose report allows it, many in one transaction."""
-    if not is_free(turn):
-        return
     fleet = turn.state.fleet
+    if not fleet.standing or not is_free(turn):
+        return
     ready = tuple(a for a in fleet.with_status(Status.STALE) if _is_current(turn, a))
     ready = ready[:MAX_AGENTS_PER_TRANSACTION]
     if not ready:

@@ -31,8 +31,8 @@ class Timers:
 
     def expired(self, now: Instant) -> tuple[str, ...]:
         """The deadlines that have come, earliest first."""
-        ready = sorted((at, name) for name, at in self.due if at <= now.monotonic_ns)
-        return tuple(name for _, name in ready)
+        ready = sorted([(at, name) for name, at in self.due if at <= now.monotonic_ns])
+        return tuple([name for _, name in ready])
 
     def next(self) -> MonotonicNs | None:
         """The earliest deadline; None where none is armed."""
