@@ -1,10 +1,11 @@
 """How fast the simulator is, with everything on and every invariant judged after every event.
 
-    python -m bench.simulation [--seconds 600] [--seed 600] [--json]
+    python -m bench.simulation [--seconds 600] [--seed 600] [--runs 5] [--json]
 
 *busy*: the map ``azure-24``, well placed: 24 agents, three coordinators, three members of etcd, and a
 switch every half minute, without faults. *swarm*: a seed of the swarm in which much goes wrong. Each
-runs in a process of its own on one core; CPU time counts, since others may share the machine. A short
+runs in a process of its own on one core; CPU time counts, and of several runs the fastest, since others
+who share the machine and its caches only add to it; the slowest is shown beside. A short
 run goes before, for what a process makes once: converters, jitter tables. The bar is 500 simulated
 seconds a second for *busy*, and the aim 1,000; the anchor is an almost empty machine on the same heap,
 which comes to 3,350 with a trace and trivial invariants.
@@ -43,7 +44,7 @@ class Speed:
     """One run: what was simulated, and what that cost.
 
     Attributes:
-        factor: simulated seconds for a second of CPU time.
+        factor: simulated seconds for a second of CPU time; ``slowest`` of all runs.
         warm_mib, peak_mib: the most memory that was in use before the run, and in all.
         lost: what was not as it should be; empty when all is well.
     """
@@ -55,6 +56,7 @@ class Speed:
     simulated_s: float
     cpu_s: float
     factor: float
+    slowest: float
     events: int
     events_per_s: float
     switches: int
@@ -92,6 +94,7 @@ def measure(scenario: Scenario) -> Speed:
         simulated_s=scenario.duration_s,
         cpu_s=round(cpu_s, 3),
         factor=round(scenario.duration_s / cpu_s, 1),
+        slowest=round(scenario.duration_s / cpu_s, 1),
         events=result.events,
         events_per_s=round(result.events / cpu_s),
         switches=len(result.switches),
@@ -113,10 +116,19 @@ def _apart(scenario: Scenario) -> Speed:
         return pool.apply(measure, (scenario,))
 
 
+def _fastest(scenario: Scenario, runs: int) -> Speed:
+    """The fastest of so many runs, which all come to the same."""
+    speeds = sorted((_apart(scenario) for _ in range(runs)), key=lambda speed: speed.factor)
+    assert len({speed.digest for speed in speeds}) == 1, "one scenario, two traces"
+    return evolve(speeds[-1], slowest=speeds[0].factor)
+
+
 def _show(speed: Speed) -> None:
     click.echo(f"\n{speed.name}: {speed.agents} agents, {speed.coordinators} coordinators, "
                f"{speed.etcd} of etcd; {speed.switches} switches, {speed.faults} faults")  # fmt: skip
-    click.echo(f"  simulated seconds a second   {speed.factor:>12,.0f}")
+    click.echo(
+        f"  simulated seconds a second   {speed.factor:>12,.0f} (slowest run {speed.slowest:,.0f})"
+    )
     click.echo(
         f"  simulated, CPU time          {speed.simulated_s:>12,.0f} s in {speed.cpu_s:.2f} s"
     )
@@ -129,10 +141,11 @@ def _show(speed: Speed) -> None:
 @click.command()
 @click.option("--seconds", type=click.FloatRange(min=45), default=600.0, show_default=True)
 @click.option("--seed", type=int, default=600, show_default=True, help="Of the swarm.")
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Of each.")
 @click.option("--json", "as_json", is_flag=True)
-def main(seconds: float, seed: int, *, as_json: bool) -> None:
+def main(seconds: float, seed: int, runs: int, *, as_json: bool) -> None:
     """Measure the simulator's speed and memory."""
-    speeds = [_apart(busy(seconds)), _apart(drawn(seed))]
+    speeds = [_fastest(busy(seconds), runs), _fastest(drawn(seed), runs)]
     fleet = speeds[0]
     held = [
         (
