@@ -172,10 +172,12 @@ class Candidate:
             case RevokeLease(lease=lease):
                 await self._store.revoke(lease)
                 return LeaseGone(lease=lease)
-            case AskLease(lease=lease):
+            case AskLease(lease=lease, asked_ns=asked_ns):
                 time = await self._store.lease_time(lease)
                 granted_ns, left_ns = time.granted_s * SECOND, time.left_s * SECOND
-                return LeaseSeen(lease=lease, granted_ns=granted_ns, left_ns=left_ns)
+                return LeaseSeen(
+                    lease=lease, asked_ns=asked_ns, granted_ns=granted_ns, left_ns=left_ns
+                )
 
     async def _campaign(self, effect: Campaign) -> Result:
         """Always a result: a campaign may have been carried out though the call failed."""

@@ -15,6 +15,7 @@ from simulator.agent_door import AgentDoor
 from simulator.clocks import NodeClock
 from simulator.door import Answer, Moved, TurnedAway
 from simulator.etcd.client import EtcdClient
+from simulator.etcd.leases import LeaseTime
 from simulator.host import Host
 from simulator.process import Process
 from simulator.signers import CheapVerifier
@@ -266,8 +267,8 @@ class ReplicaNode:
                 store.keep_alive(effect.lease, lambda alive: self._kept_alive(effect, alive))
             case RevokeLease(lease=lease):
                 store.revoke(lease, partial(self._revoked, lease))
-            case AskLease(lease=lease):
-                store.lease_time(lease, self._lease_seen)
+            case AskLease():
+                store.lease_time(effect.lease, partial(self._lease_seen, effect))
 
     def _granted(self, asked_ns: MonotonicNs, lease: int | None) -> None:
         if lease is not None:
@@ -277,8 +278,14 @@ class ReplicaNode:
         if done:
             self._election.tell(LeaseGone(lease=lease))
 
-    def _lease_seen(self, seen: LeaseSeen | None) -> None:
-        if seen is not None:
+    def _lease_seen(self, effect: AskLease, time: LeaseTime | None) -> None:
+        if time is not None:
+            seen = LeaseSeen(
+                lease=effect.lease,
+                asked_ns=effect.asked_ns,
+                granted_ns=time.granted_s * SECOND,
+                left_ns=time.left_s * SECOND,
+            )
             self._election.tell(seen)
 
     def _leader_read(self, effect: ReadLeader, seen: Snapshot | None) -> None:

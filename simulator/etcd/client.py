@@ -15,6 +15,7 @@ from attrs import evolve
 
 from simulator.etcd.channel import TIMED_OUT, Call, Channel, Serve
 from simulator.etcd.cluster import EtcdCluster
+from simulator.etcd.leases import LeaseTime
 from simulator.etcd.member import Told
 from simulator.etcd.reads import Refusal
 from simulator.etcd.watching import Notice, Watch
@@ -22,7 +23,7 @@ from simulator.network import Network
 from simulator.process import Process
 from simulator.randomness import Randomness
 from simulator.virtual_time import Act
-from turnout.protocol.candidacy import LeaseGone, LeaseSeen
+from turnout.protocol.candidacy import LeaseGone
 from turnout.protocol.transactions import (
     Delete,
     KeyValue,
@@ -126,11 +127,11 @@ class EtcdClient:
             lambda told: then(told if isinstance(told, bool) else None),
         )
 
-    def lease_time(self, lease: int, then: Callable[[LeaseSeen | None], None]) -> None:
+    def lease_time(self, lease: int, then: Callable[[LeaseTime | None], None]) -> None:
         """Ask how long a lease has left; None: it is gone, or no answer."""
         self._ask(
             lambda m, _c, tell: m.lease_time(lease, tell),
-            lambda told: then(told if isinstance(told, LeaseSeen) else None),
+            lambda told: then(told if isinstance(told, LeaseTime) else None),
         )
 
     def revoke(self, lease: int, then: Callable[[bool], None]) -> None:

@@ -10,14 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from attrs import frozen
+
 from simulator.etcd.knobs import EtcdKnobs
 from simulator.process import Process
 from simulator.virtual_time import Appointment
-from turnout.protocol.candidacy import LeaseSeen
 from turnout.protocol.clock import SECOND
 
 Revoke = Callable[[int], None]
 Renewed = Callable[[bool], None]
+
+
+@frozen
+class LeaseTime:
+    """What a lease was granted for, and how many whole seconds it has left."""
+
+    granted_s: int
+    left_s: int
 
 
 class Lessor:
@@ -78,13 +87,12 @@ class Lessor:
             self._let_live(lease, 0)
             renewed(True)
 
-    def seen(self, lease: int) -> LeaseSeen | None:
+    def time(self, lease: int) -> LeaseTime | None:
         """As leader: the whole seconds that a lease has left, the one that has begun not counted."""
         if lease not in self.ttl_s or self.is_over(lease):
             return None
         left_s = -((self._now_ns() - self._over_ns[lease]) // SECOND) - 1
-        granted_ns = self.ttl_s[lease] * SECOND
-        return LeaseSeen(lease=lease, granted_ns=granted_ns, left_ns=left_s * SECOND)
+        return LeaseTime(self.ttl_s[lease], left_s)
 
     def is_over(self, lease: int) -> bool:
         """As leader: whether a lease has run out, though the log may not have ended it yet."""

@@ -16,7 +16,7 @@ from attrs import define, frozen
 from simulator.etcd.database import Answer, Applied
 from simulator.etcd.entries import Carry, Command, Compact, Grant, Nothing, Proposal, Revoke
 from simulator.etcd.knobs import EtcdKnobs
-from simulator.etcd.leases import Lessor
+from simulator.etcd.leases import LeaseTime, Lessor
 from simulator.etcd.ledger import Ledger
 from simulator.etcd.peers import Peers
 from simulator.etcd.raft import Raft
@@ -27,7 +27,6 @@ from simulator.etcd.storage import Storage
 from simulator.network import Connection, Network
 from simulator.process import Process
 from simulator.randomness import Stream
-from turnout.protocol.candidacy import LeaseSeen
 from turnout.protocol.transactions import KeyValue, Range, Snapshot, Transaction
 
 
@@ -49,7 +48,7 @@ class Compacted:
     """The last thing that a watch says: what comes next is no longer kept."""
 
 
-Told: TypeAlias = Answer | Snapshot | LeaseSeen | bool | Refusal | Opened | Changed | Compacted
+Told: TypeAlias = Answer | Snapshot | LeaseTime | bool | Refusal | Opened | Changed | Compacted
 Tell: TypeAlias = Callable[[Told], None]
 
 COMPACTED = Refusal("etcdserver: mvcc: required revision has been compacted", helps_nowhere=True)
@@ -282,7 +281,7 @@ class Member:
         if leader is None:
             tell(NO_LEADER)
         elif leader == self.place:
-            tell(self.lessor.seen(lease) or False)
+            tell(self.lessor.time(lease) or False)
         else:
             there = self._members[leader]
             self.peers.send(leader, partial(there.lease_time_for, self.place, lease, tell))
@@ -291,7 +290,7 @@ class Member:
         """A follower was asked how long a lease has left."""
         self.peers.heard(peer)
         if self.raft.role is Role.LEADER:
-            there, told = self._members[peer], self.lessor.seen(lease) or False
+            there, told = self._members[peer], self.lessor.time(lease) or False
             self.peers.send(peer, partial(there.answered_by, self.place, told, tell))
 
     def status(self, tell: Tell) -> None:

@@ -117,19 +117,19 @@ class World:
             case RevokeLease(lease=lease):
                 self.end(lease)
                 answer = LeaseGone(lease=lease)
-            case AskLease(lease=lease):
+            case AskLease(lease=lease, asked_ns=asked_ns):
                 if lease not in self.leases:
                     return
-                answer = self.lease_seen(lease)
+                answer = self.lease_seen(lease, asked_ns)
             case Campaign():
                 answer = self.campaign(name, effect)
             case _:
                 raise AssertionError(effect)
         self.answers.append((name, answer))
 
-    def lease_seen(self, lease: int) -> LeaseSeen:
+    def lease_seen(self, lease: int, asked_ns: MonotonicNs) -> LeaseSeen:
         left_s = (self.leases[lease] - self.now_ns - 1) // SECOND
-        return LeaseSeen(lease=lease, granted_ns=TTL_NS, left_ns=left_s * SECOND)
+        return LeaseSeen(lease=lease, asked_ns=asked_ns, granted_ns=TTL_NS, left_ns=left_s * SECOND)
 
     def campaign(self, name: str, effect: Campaign) -> ElectionEvent:
         if effect.lease not in self.leases:

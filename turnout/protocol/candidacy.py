@@ -75,9 +75,10 @@ class LeaseGone:
 
 @frozen(kw_only=True)
 class LeaseSeen:
-    """Answer to :class:`AskLease`: what the lease was granted for, and the whole seconds it has left."""
+    """Answer to :class:`AskLease`, with its ``asked_ns``: the whole seconds that the lease has left."""
 
     lease: int
+    asked_ns: MonotonicNs
     granted_ns: int
     left_ns: int
 
@@ -140,6 +141,7 @@ class AskLease:
     """Ask how long the lease has left; of one that is gone nothing is answered."""
 
     lease: int
+    asked_ns: MonotonicNs
 
 
 @frozen(kw_only=True)

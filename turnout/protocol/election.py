@@ -284,7 +284,8 @@ def _looking(state: Election, now: Instant) -> Step:
     """Ask for the leader's lease, until answered, where the answer can say something (rule 7)."""
     if state.phase is not Phase.FOLLOWING or state.leader is None or not state.is_watched:
         return evolve(state, timers=state.timers.disarm(LOOK)), ()
-    return _look_at(state, now.monotonic_ns + LOOK_AGAIN_NS), (AskLease(lease=state.leader.lease),)
+    question = AskLease(lease=state.leader.lease, asked_ns=now.monotonic_ns)
+    return _look_at(state, now.monotonic_ns + LOOK_AGAIN_NS), (question,)
 
 
 def _look_at(state: Election, at_ns: int) -> Election:
@@ -483,8 +484,8 @@ def _lease_seen(state: Election, event: LeaseSeen, now: Instant) -> Step:
     doubt = _doubt(state, event.lease, now)
     state = evolve(state, doubt=doubt)
     over_ns = doubt.since_ns + state.ttl_ns // 4
-    if now.monotonic_ns < over_ns:
-        return _look_at(state, over_ns), ()
+    if event.asked_ns < over_ns:
+        return _look_at(state, max(over_ns, now.monotonic_ns)), ()
     return _look_at(state, now.monotonic_ns + LOOK_AGAIN_NS), (RevokeLease(lease=event.lease),)
 
 

@@ -9,6 +9,7 @@ from simulator.clocks import NodeClock
 from simulator.etcd.client import EtcdClient
 from simulator.etcd.cluster import EtcdCluster
 from simulator.etcd.knobs import EtcdKnobs
+from simulator.etcd.leases import LeaseTime
 from simulator.etcd.ledger import Committed
 from simulator.etcd.member import Member
 from simulator.matrices import Matrix
@@ -16,7 +17,7 @@ from simulator.network import Network
 from simulator.process import NodeName, Process
 from simulator.randomness import Randomness
 from simulator.virtual_time import Agenda
-from turnout.protocol.candidacy import LeaseGone, LeaseSeen
+from turnout.protocol.candidacy import LeaseGone
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.identifiers import Region
 from turnout.protocol.transactions import (
@@ -167,8 +168,8 @@ class Lab:
         self.clients[0].keep_alive(lease, answers.append)
         return self._answer(answers)
 
-    def lease_time(self, lease: int) -> LeaseSeen | None:
-        answers: list[LeaseSeen | None] = []
+    def lease_time(self, lease: int) -> LeaseTime | None:
+        answers: list[LeaseTime | None] = []
         self.clients[0].lease_time(lease, answers.append)
         return self._answer(answers)
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from simulator.etcd.leases import LeaseTime
 from tests.simulator.etcd.lab import Lab
-from turnout.protocol.candidacy import LeaseGone, LeaseSeen
+from turnout.protocol.candidacy import LeaseGone
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.transactions import Delete, Lost, Present, Put
 
@@ -112,18 +113,14 @@ def test_lease_past_its_time_is_not_renewed_any_more() -> None:
     assert lab.keep_alive(lease) is False
 
 
-def seen(lease: int, granted_s: int, left_s: int) -> LeaseSeen:
-    return LeaseSeen(lease=lease, granted_ns=granted_s * SECOND, left_ns=left_s * SECOND)
-
-
 def test_lease_has_less_left_than_it_was_granted_for_however_fresh_it_is() -> None:
     lab = settled()
     lease = lab.grant(5)
-    assert lab.lease_time(lease) == seen(lease, 5, 4)
+    assert lab.lease_time(lease) == LeaseTime(5, 4)
     lab.run(2500 * MS)
-    assert lab.lease_time(lease) == seen(lease, 5, 2)
+    assert lab.lease_time(lease) == LeaseTime(5, 2)
     assert lab.keep_alive(lease)
-    assert lab.lease_time(lease) == seen(lease, 5, 4)
+    assert lab.lease_time(lease) == LeaseTime(5, 4)
     lab.revoke(lease)
     assert lab.lease_time(lease) is None
 
@@ -132,11 +129,11 @@ def test_time_left_is_the_same_whichever_member_is_asked() -> None:
     lab = Lab(3, clients=3)
     lab.settle()
     lease = lab.grant(60)
-    told: list[LeaseSeen | None] = []
+    told: list[LeaseTime | None] = []
     for client in lab.clients:
         client.lease_time(lease, told.append)
     lab.run(100 * MS)
-    assert told == [seen(lease, 60, 59)] * 3
+    assert told == [LeaseTime(60, 59)] * 3
 
 
 def test_lease_that_etcds_election_prolonged_has_more_left_until_it_is_renewed() -> None:
@@ -146,10 +143,10 @@ def test_lease_that_etcds_election_prolonged_has_more_left_until_it_is_renewed()
     lab.cluster.leader.kill()
     lab.settle()
     told = lab.lease_time(lease)
-    assert isinstance(told, LeaseSeen)
-    assert told.left_ns >= told.granted_ns
+    assert isinstance(told, LeaseTime)
+    assert told.left_s >= told.granted_s
     assert lab.keep_alive(lease)
-    assert lab.lease_time(lease) == seen(lease, 5, 4)
+    assert lab.lease_time(lease) == LeaseTime(5, 4)
 
 
 def test_time_left_is_not_told_without_a_leader() -> None:
