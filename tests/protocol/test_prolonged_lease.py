@@ -87,6 +87,7 @@ def test_follower_asks_again_what_is_not_answered() -> None:
 def test_follower_takes_away_again_until_it_is_done() -> None:
     candidate = saw(saw(following(), 7, SECOND), 6, SECOND + PATIENCE_NS)
     assert candidate.asks() == (RevokeLease(lease=OTHER.lease),)
+    assert candidate.state.next_deadline == SECOND + PATIENCE_NS + SECOND // 2
     saw(candidate.woken(), 5, 3 * SECOND)
     assert candidate.asks() == (RevokeLease(lease=OTHER.lease),)
     candidate.told(LeaseGone(lease=OTHER.lease), 3 * SECOND)
@@ -101,9 +102,12 @@ def test_follower_takes_away_again_until_it_is_done() -> None:
 
 def test_lease_that_is_renewed_is_its_leaders() -> None:
     for seconds in range(5):
-        candidate = saw(following(), seconds, SECOND)
+        candidate = following().woken()
+        assert looked_at(candidate) == [OTHER.lease]
+        candidate.told(LeaderSeen(revision=10, entry=entry(OTHER, 9), floor=10), TTL_NS)
+        saw(candidate, seconds, TTL_NS)
         assert candidate.asks() == ()
-        assert candidate.state.next_deadline == TTL_NS, "no look is added to those at the key"
+        assert candidate.state.next_deadline == 2 * TTL_NS, "no look is added to those at the key"
 
 
 def test_doubt_is_over_when_the_lease_is_renewed() -> None:
@@ -150,7 +154,7 @@ def test_lease_that_etcd_does_not_count_yet_is_nobodys_silence() -> None:
 
 def test_nobody_looks_where_etcd_adds_too_little_to_tell() -> None:
     assert following(TIMING).woken().asks() == (ReadLeader(floor=10),)
-    enough = evolve(TIMING, election_ns=-(-TTL_NS // 3))
+    enough = evolve(TIMING, election_ns=2 * SECOND, lease_ttl_ns=6 * SECOND)
     assert looked_at(following(enough).woken()) == [OTHER.lease]
 
 
@@ -181,3 +185,4 @@ def test_leader_asks_for_nobodys_lease() -> None:
         (renewal,) = candidate.asks()
         assert isinstance(renewal, KeepAlive)
     assert saw(candidate, 6, SECOND, lease=5).asks() == ()
+    assert saw(candidate, 5, SECOND + PATIENCE_NS, lease=5).asks() == ()
