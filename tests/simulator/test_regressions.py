@@ -14,7 +14,16 @@ from simulator.scenario_file import load_scenario
 from simulator.shipped import find
 from simulator.simulation import run
 from tests.architecture import ROOT
-from turnout.protocol import draining, election, landing, serving, takeover, voting
+from turnout.protocol import (
+    draining,
+    election,
+    landing,
+    learning,
+    participant,
+    serving,
+    takeover,
+    voting,
+)
 from turnout.protocol.clock import MS, SECOND
 from turnout.protocol.coordinator_state import Following
 from turnout.protocol.events import Refusal, Staged
@@ -22,9 +31,10 @@ from turnout.protocol.identifiers import Digest, Epoch
 from turnout.protocol.limits import Timing
 from turnout.protocol.messages import Progress, Report
 from turnout.protocol.openings import Openings
-from turnout.protocol.participant_state import Turn
+from turnout.protocol.participant_state import NOTHING, Turn
 from turnout.protocol.records import Head
 from turnout.protocol.timing_settings import TimingSettings
+from turnout.protocol.transitions import Cause
 
 
 def every_exchange_counts(patch: Patches) -> None:
@@ -115,6 +125,19 @@ def takes_a_late_flip_for_none(patch: Patches) -> None:
     patch.setattr(serving, "refused", forgetting)
 
 
+def waits_again_for_what_was_active(patch: Patches) -> None:
+    """A restart goes by the date alone, also for a commit that was active before."""
+    schedule = learning.schedule
+
+    def forgetting(turn: Turn, cause: Cause) -> None:
+        record = turn.state.record
+        turn.state = evolve(turn.state, record=evolve(record, active=NOTHING))
+        schedule(turn, cause)
+        turn.state = evolve(turn.state, record=record)
+
+    patch.setattr(participant, "schedule", forgetting)
+
+
 @frozen
 class Mend:
     """How to take a mend out, and what its scenario breaks without it."""
@@ -139,6 +162,7 @@ MENDS: Mapping[str, Mend] = {
     "yes-of-an-older-term": Mend(repeats_a_yes_whatever_the_term, "S4"),
     "late-flip-is-drained": Mend(takes_a_late_flip_for_none, "S9"),
     "votes-are-split": Mend(waits_for_the_store_to_let_go, "L2"),
+    "forgotten-by-proxy-and-clock": Mend(waits_again_for_what_was_active, "run"),
 }
 
 

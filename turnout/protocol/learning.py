@@ -47,10 +47,13 @@ def rebase(turn: Turn, message: Rebase) -> None:
 
 
 def schedule(turn: Turn, cause: Cause) -> None:
-    """Set the newest commit's time from the journal alone: no longer than G is left of it (H15)."""
-    committed = turn.state.record.committed
+    """Set the newest commit's time from the journal alone: no longer than G is left of it (H15).
+
+    What was active before is due, whatever the wall clock says: the proxy may only have forgotten it.
+    """
+    committed, served = turn.state.record.committed, turn.state.record.active
     wait_ns = 0
-    if committed is not None and committed.active.rank > turn.state.serving.rank:
+    if committed is not None and committed.active.rank > max(turn.state.serving.rank, served.rank):
         left_ns = committed.due_wall_ns - turn.now.wall_ns
         wait_ns = min(max(0, left_ns), committed.head.activation.g_ns)
     timers = turn.state.timers.disarm(DUE)

@@ -161,6 +161,20 @@ def test_restart_with_a_wall_clock_an_hour_behind_waits_g_at_most_h15() -> None:
     assert dict(bench.state.timers.due)[DUE] == bench.now_ns + 2 * SECOND
 
 
+def test_restart_with_a_wall_clock_an_hour_behind_waits_not_again_for_what_was_active_s6() -> None:
+    """The proxy has forgotten everything: by the date the commit it served is still to come."""
+    head = head_at(7, 7, GREEN, base=BLUE, activation=scheduled(SECOND))
+    commitment = Commitment(head=head, due_wall_ns=WALL_NS + 3600 * SECOND)
+    record = evolve(settled_record(), committed=commitment, active=active(7, GREEN))
+    bench = Bench(fresh_record(), OTHER)
+    bench.give(Booted(record=record, tables=(BLUE, GREEN), serving=NOTHING))
+    assert not bench.state.timers.armed(DUE)
+    assert isinstance(bench.state.operation, Stage)
+    bench.staged()
+    assert isinstance(bench.state.operation, Activate)
+    assert bench.progress() is Progress.FLIPPING
+
+
 def test_restart_after_the_activation_time_flips_at_once_h1() -> None:
     bench = Bench()
     bench.prepared(prepare(7, GREEN, HEAD6))
