@@ -99,7 +99,7 @@ class Injector:
         groups: tuple[tuple[NodeName, ...], ...] = ()
         if isinstance(fault, kinds.LinkFault):
             groups = tuple(tuple(group) for group in _groups(parts, fault))
-        if self._is_within_core(nodes, groups):
+        if self._is_within_core(nodes, groups) or _finds_nothing(parts, fault):
             return
         heal_model = _DEEDS[fault.kind](parts, fault, nodes)
         heal_story = parts.judge.story.hurts(fault.kind, fault.text, self._shown(fault, nodes))
@@ -199,6 +199,13 @@ class Injector:
 
 
 # --- whom it meets -------------------------------------------------------------------------------
+
+
+def _finds_nothing(parts: Parts, fault: Fault) -> bool:
+    """Whether there is no backup to restore: so many decisions have not been made."""
+    if not isinstance(fault, kinds.EtcdRestoreFault):
+        return False
+    return parts.judge.backup_before(fault.epochs_back) is None
 
 
 def _met_somebody(one: Befell) -> bool:
@@ -420,9 +427,9 @@ def _etcd_move_leader(parts: Parts, _fault: Fault, _nodes: tuple[NodeName, ...])
 def _etcd_restore(parts: Parts, fault: Fault, _nodes: tuple[NodeName, ...]) -> Heal:
     assert isinstance(fault, kinds.EtcdRestoreFault)
     backup = parts.judge.backup_before(fault.epochs_back)
-    if backup is not None:
-        parts.cluster.restore(backup)
-        parts.judge.restored()
+    assert backup is not None, "or it would have found nothing"
+    parts.cluster.restore(backup)
+    parts.judge.restored()
     return _nothing
 
 

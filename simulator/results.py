@@ -70,7 +70,7 @@ class SwitchResult:
         bound_ns: the largest clock bound among the votes.
         lower_bound_ns: ``1.5 D + W + staging + flip`` on this map, nothing going wrong.
         scheduled: whether all were to flip at one instant, and ``due_ns``: which.
-        laggards: as the outcome names them.
+        laggards: as the outcome names them, and ``reasons``: what it says of each.
     """
 
     epoch: Epoch
@@ -88,6 +88,7 @@ class SwitchResult:
     bound_ns: int | None = None
     lower_bound_ns: int | None = None
     laggards: tuple[AgentId, ...] = ()
+    reasons: tuple[str, ...] = ()
     agents: tuple[AgentResult, ...] = ()
 
 

@@ -221,6 +221,7 @@ class Expect:
         violated: exactly the invariants that are broken, by number, where the verdict is ``invalid``.
         outcome: of the last operation that began a switch.
         laggards: exactly those agents that its outcome names.
+        because: words that stand in the reason that it gives for each of them.
         elapsed_s_max: the longest that a switch took from accepted until live everywhere, or until
             it was over in another way: aborted, rolled back, partial.
         converged_within_s: from the last of: the heal of a fault, the newest commit, the agent's
@@ -235,6 +236,7 @@ class Expect:
     violated: tuple[str, ...] = ()
     outcome: Outcome | None = None
     laggards: tuple[AgentId, ...] | None = field(default=None, validator=_distinct)
+    because: str | None = None
     elapsed_s_max: float | None = field(default=None, validator=within(0, 1e6))
     converged_within_s: float | None = field(default=None, validator=within(0, 1e6))
     refused: str | None = None

@@ -189,6 +189,13 @@ def _core(world: World) -> Iterator[Objection]:
     for selector in core.node:
         if why := world.nobody(selector, HOSTS):
             yield "node", why
+            return
+    well = select(core.node, world.nodes)
+    members = [node for node in world.nodes if node.role is Role.ETCD]
+    if 2 * sum(node.name in well for node in members) <= len(members):
+        yield "node", "is no core: it takes a majority of etcd's members, or nobody can decide"
+    if not any(n.role is Role.COORDINATOR and n.name in well for n in world.nodes):
+        yield "node", "is no core: it takes a coordinator, or nobody leads"
 
 
 def _expect(world: World, problems: Sequence[str]) -> Iterator[Objection]:
@@ -209,7 +216,7 @@ def _expect(world: World, problems: Sequence[str]) -> Iterator[Objection]:
     if expect.refused is not None:
         yield from _refused(expect.refused, problems)
     begins = [one for one in world.scenario.operations if one.do in BEGINS_AN_EPOCH]
-    for key in ("outcome", "refused", "laggards", "elapsed_s_max"):
+    for key in ("outcome", "refused", "laggards", "because", "elapsed_s_max"):
         if getattr(expect, key) is not None and not begins:
             yield key, "is expected of a switch, and no operation begins one"
 

@@ -41,6 +41,8 @@ def _all(
         wanted = tuple(sorted(expect.laggards))
         text = f"laggards are {', '.join(behind) or 'none'}, not {', '.join(wanted) or 'none'}"
         yield "laggards", _unless(behind == wanted, text)
+    if expect.because is not None:
+        yield "because", tuple(_otherwise(last, expect.because))
     if expect.elapsed_s_max is not None:
         yield "elapsed_s_max", tuple(_slow(switches, expect.elapsed_s_max))
     if expect.converged_within_s is not None:
@@ -59,6 +61,16 @@ def _all(
 
 def _unless(holds: bool, text: str) -> tuple[str, ...]:
     return () if holds else (text,)
+
+
+def _otherwise(last: SwitchResult | None, words: str) -> Iterator[str]:
+    """Laggards that are behind for another reason; that there is none is no reason either."""
+    if last is None or not last.laggards:
+        yield "there is no laggard"
+        return
+    for agent, reason in zip(last.laggards, last.reasons, strict=True):
+        if words not in reason:
+            yield f"of {agent} is said: {reason}"
 
 
 def _slow(switches: Sequence[SwitchResult], limit_s: float) -> Iterator[str]:

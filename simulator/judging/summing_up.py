@@ -148,6 +148,7 @@ def _switch(simulation: Simulation, epoch: Epoch, switch: Switch) -> SwitchResul
         bound_ns=activation.bound_ns if activation else None,
         lower_bound_ns=lower_bound_ns(simulation, switch),
         laggards=tuple(laggard.agent for laggard in outcome.laggards) if outcome else (),
+        reasons=tuple(laggard.reason for laggard in outcome.laggards) if outcome else (),
         agents=agents,
     )
 

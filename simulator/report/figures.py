@@ -189,13 +189,17 @@ def left_out(sweep: SweepResult) -> str:
     return f"Not judged, since nothing worked that could keep them: {said}." if said else ""
 
 
+LEAST_THAT_SAYS = 6
+"""Runs: of fewer than this the rule of three says less than one in two."""
+
+
 def rule_of_three(sweep: SweepResult) -> str:
     """What so many valid runs prove, and what not, in a sentence."""
     total = len(sweep.runs)
-    if sweep.verdict is not Verdict.VALID or not total:
+    if sweep.verdict is not Verdict.VALID or total < LEAST_THAT_SAYS:
         return ""
     return (
         f"{count(total)} runs without a violation: with 95 % confidence fewer than one run in "
-        f"{count(max(1, total // 3))} drawn in this way breaks an invariant. It says nothing of "
+        f"{count(total // 3)} drawn in this way breaks an invariant. It says nothing of "
         "worlds that are not drawn."
     )

@@ -90,6 +90,7 @@ def switch_document(switch: SwitchResult) -> dict[str, Any]:
         "sla_met": switch.sla_met,
         "skew_ms": milliseconds(switch.skew_ns),
         "laggards": list(switch.laggards),
+        "reasons": dict(zip(switch.laggards, switch.reasons, strict=True)),
         "lower_bound_s": seconds(switch.lower_bound_ns),
     }
 

@@ -133,6 +133,7 @@ class Storyteller:
             bound_ns=2 * MS,
             lower_bound_ns=3 * d_ns // 2 + STAGING_NS + FLIP_NS,
             laggards=tuple(one.agent for one in late),
+            reasons=("unconfirmed: not heard in time",) * len(late),
             agents=tuple(results),
         )
         self.switches.append(result)

@@ -9,7 +9,7 @@ from simulator.judging.summing_up import NUMBERS
 from simulator.sweep import look_for, run_seed
 
 ENOUGH = 16
-"""At the least: the core's twelve and a few that only time, disks or drains show."""
+"""At the least: what the exploration catches too, and what only time, disks or drains show."""
 
 
 @pytest.mark.parametrize("canary", CANARIES, ids=lambda canary: canary.name)

@@ -35,6 +35,7 @@ def failed(expectation: str, *parts: str) -> str:
     [
         ('outcome = "aborted"', "live, not aborted"),
         ('laggards = ["eu-west-1/1"]', "laggards are none, not eu-west-1/1"),
+        ('because = "unconfirmed"', "there is no laggard"),
         ("elapsed_s_max = 1.0", "epoch 3 took 1."),
         ("converged_within_s = 0.1", "us-east-1/1 served epoch 3 1."),
         ('refused = "stale-agents"', "not refused, not stale-agents"),
@@ -50,12 +51,18 @@ def test_expectation_of_a_switch_that_went_well_fails(expectation: str, text: st
     [
         'outcome = "partial"',
         'laggards = ["eu-west-1/1"]',
+        'because = "unconfirmed"',
         "elapsed_s_max = 8.0",
         "converged_within_s = 3.0",
     ],
 )
 def test_region_that_is_cut_off_for_good_is_expected_to_be_behind(expectation: str) -> None:
     assert failed(expectation, SWITCH, CUT) == ""
+
+
+def test_reason_of_a_laggard_is_compared() -> None:
+    text = failed('because = "diverged"', SWITCH, CUT)
+    assert text == "of eu-west-1/1 is said: unconfirmed: not heard in time"
 
 
 def test_everybody_else_must_converge_though_a_region_is_cut_off_from_all() -> None:

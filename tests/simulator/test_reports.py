@@ -174,7 +174,7 @@ def test_json_of_a_run_has_the_promised_keys() -> None:
     }  # fmt: skip
     assert set(document["switches"][0]) == {
         "epoch", "kind", "outcome", "accepted_s", "live_s", "elapsed_s", "known_s", "sla_met",
-        "skew_ms", "laggards", "lower_bound_s",
+        "skew_ms", "laggards", "reasons", "lower_bound_s",
     }  # fmt: skip
     assert set(document["requests"]) == {"sent", "failed", "misrouted", "cut", "regressed"}
     assert document["invariants"]["S1"] == "valid"

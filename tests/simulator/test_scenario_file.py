@@ -219,6 +219,15 @@ def test_timing_has_the_defaults_of_a_coordinator() -> None:
             HEAD + '[core]\nat_s = 20.0\nnode = ["operator us-east-1"]\n',
             "core.node touches nothing: operator us-east-1 is none of agent, coordinator, etcd",
         ),
+        (
+            HEAD + '[core]\nat_s = 20.0\nnode = ["coordinator us-east-1", "etcd us-east-1"]\n',
+            "core.node is no core: it takes a majority of etcd's members",
+        ),
+        (
+            HEAD + '[core]\nat_s = 20.0\nnode = ["etcd us-east-1", "etcd us-east-2"]\n',
+            "core.node is no core: it takes a coordinator",
+        ),
+        (HEAD + '[expect]\nbecause = "absent"\n', "expect.because is expected of a switch"),
         (HEAD + '[expect]\noutcome = "live"\n', "expect.outcome is expected of a switch"),
         (
             HEAD + '[[operation]]\nat_s = 9\ndo = "abort"\n[expect]\noutcome = "aborted"\n',

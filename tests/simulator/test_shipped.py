@@ -65,3 +65,16 @@ def test_wait_for_a_far_store_has_to_follow_its_distance() -> None:
     assert patient_switch.elapsed_ns is not None
     assert hasty_switch.elapsed_ns is not None
     assert hasty_switch.elapsed_ns > 4 * patient_switch.elapsed_ns
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_late_rollback_meets_agents_on_both_sides_of_their_flip(seed: int) -> None:
+    scenario = load_scenario(find("rollback-one-tick-before-the-activation"))
+    switch, rollback = run(scenario, seed=seed).switches
+    voted = {agent.agent: agent.voted_ns or 0 for agent in rollback.agents}
+    flipped = {agent.agent: agent.flipped_ns for agent in switch.agents}
+    never = [agent for agent, at_ns in flipped.items() if at_ns is None]
+    before = [agent for agent, at_ns in flipped.items() if at_ns and at_ns < voted[agent]]
+    assert never
+    assert before
+    assert len(never) + len(before) == len(flipped)
