@@ -47,8 +47,8 @@ explore: setup ## Exhaust small worlds of the protocol (ARGS=--all: the long one
 endless: setup ## Search the largest small world until it is stopped
 	@$(BIN)/turnout sim explore --world "$(ENDLESS)" $(ARGS)
 
-sweep: setup ## Simulate SEEDS worlds (300; a sweep for a release has 2000), judge each, show that broken machines are caught
-	@$(BIN)/turnout sim sweep --seeds 0..$$(($(SEEDS) - 1)) $(ARGS)
+sweep: setup ## Simulate SEEDS worlds (300; a sweep for a release has 2000), judge each, show that broken machines are caught; failing ones go to build/failing-seeds
+	@$(BIN)/turnout sim sweep --seeds 0..$$(($(SEEDS) - 1)) --keep build/failing-seeds $(ARGS)
 
 histories: setup ## Random histories of the protocol, new ones, THOROUGH times as many as the tests
 	@TURNOUT_THOROUGH=$(THOROUGH) $(BIN)/pytest tests/protocol/test_histories*.py -n $(JOBS) -o timeout=0 $(ARGS)
