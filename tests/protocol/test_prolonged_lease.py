@@ -130,6 +130,35 @@ def test_doubt_of_an_earlier_election_of_etcd_does_not_count() -> None:
     assert saw(candidate, 7, 4 * SECOND + 1).asks() == ()
 
 
+def unheard(until_ns: int) -> Candidate:
+    """One that follows another, and has asked in vain from ``TTL_NS`` until then."""
+    candidate = following()
+    while (candidate.state.next_deadline or 0) <= until_ns:
+        candidate.woken()
+    return candidate
+
+
+def test_first_sight_is_enough_where_the_store_was_away_for_a_lease_time() -> None:
+    candidate = saw(unheard(2 * TTL_NS), 7, 2 * TTL_NS)
+    assert candidate.asks() == (RevokeLease(lease=OTHER.lease),)
+    candidate = saw(unheard(2 * TTL_NS - 1), 7, 2 * TTL_NS - 1)
+    assert candidate.asks() == ()
+    # An answer to what was asked first says nothing of how long the store was away.
+    candidate = saw(unheard(2 * TTL_NS), 7, 2 * TTL_NS, asked_ns=TTL_NS)
+    assert candidate.asks() == ()
+    # Renewed, it is its leader's, however long the store was away.
+    candidate = saw(unheard(2 * TTL_NS), 4, 2 * TTL_NS)
+    assert candidate.asks() == ()
+    assert saw(candidate, 7, 2 * TTL_NS + SECOND).asks() == ()
+
+
+def test_store_that_was_away_under_another_leader_says_nothing_of_this_one() -> None:
+    candidate = unheard(2 * TTL_NS)
+    newer = evolve(OTHER, lease=100)
+    candidate.told(LeaderSeen(revision=12, entry=entry(newer, 12)), 2 * TTL_NS)
+    assert saw(candidate, 7, 2 * TTL_NS, lease=100).asks() == ()
+
+
 def test_doubt_of_a_leader_that_was_followed_by_another_does_not_count() -> None:
     newer = evolve(OTHER, lease=100)
     candidate = saw(following(), 7, SECOND)

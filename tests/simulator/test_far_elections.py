@@ -10,6 +10,7 @@ from simulator.scenario_file import load_scenario
 from simulator.shipped import find
 from simulator.simulation import run
 from turnout.protocol import election
+from turnout.protocol.candidacy import LeaseSeen
 from turnout.protocol.clock import Instant, MonotonicNs
 from turnout.protocol.election import Doubt, Election
 
@@ -37,8 +38,8 @@ def test_leader_that_lives_stays_when_etcds_leader_moves(
 
 
 def doubts_at_once(patch: Patches) -> None:
-    def doubt(_state: Election, lease: int, _now: Instant) -> Doubt:
-        return Doubt(lease, MonotonicNs(-(10**12)))
+    def doubt(_state: Election, _seen: LeaseSeen, _now: Instant) -> Doubt:
+        return Doubt(MonotonicNs(-(10**12)))
 
     patch.setattr(election, "_doubt", doubt)
 

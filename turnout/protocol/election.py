@@ -36,6 +36,7 @@ The rules, and the stories that they come from:
    the domain is led again too late for L2. But a renewal leaves a lease less than it was granted for:
    one that has as much or more was not renewed since etcd elected. If it still has that a quarter of
    a lease time later, it is revoked; so where others look a leader renews twice as often as that.
+   Where the store has answered nothing for a whole lease time before, the first sight is enough.
    They look where etcd's election timeout is long beside the lease: where it is short, so is what
    etcd adds, and a second look would come too late to tell.
 
@@ -152,9 +153,8 @@ LOOK_AGAIN_NS = 500 * MS
 
 @frozen
 class Doubt:
-    """A lease that nobody has renewed since the store elected, and since when that has been known."""
+    """Nobody has renewed the leader's lease since the store elected: known since then."""
 
-    lease: int
     since_ns: MonotonicNs
 
 
@@ -172,6 +172,7 @@ class Election:
         leader: whose claim stood in it.
         given_up: leases that were asked to be revoked, and are not known to be gone (rule 6).
         doubt: of the leader, where its lease is not renewed (rule 7).
+        unheard_ns: since when questions about the leader's lease have had no answer, if they have not.
         unresolved: a campaign's reply was lost.
         quiet_until_ns: handed over for a while: no campaign before this moment.
     """
@@ -189,6 +190,7 @@ class Election:
     leader: Claim | None = None
     given_up: tuple[int, ...] = ()
     doubt: Doubt | None = None
+    unheard_ns: MonotonicNs | None = None
     unresolved: bool = False
     quiet_until_ns: int = 0
     timers: Timers = Timers()
@@ -285,6 +287,8 @@ def _looking(state: Election, now: Instant) -> Step:
     if state.phase is not Phase.FOLLOWING or state.leader is None or not state.is_watched:
         return evolve(state, timers=state.timers.disarm(LOOK)), ()
     question = AskLease(lease=state.leader.lease, asked_ns=now.monotonic_ns)
+    if state.unheard_ns is None:
+        state = evolve(state, unheard_ns=now.monotonic_ns)
     return _look_at(state, now.monotonic_ns + LOOK_AGAIN_NS), (question,)
 
 
@@ -361,7 +365,8 @@ def _claim_in(entry: KeyValue | None) -> Claim | None:
 def _followed(state: Election, leader: Claim | None) -> Step:
     if leader == state.leader:
         return state, ()
-    return evolve(state, leader=leader), (Follow(leader=leader),)
+    followed = evolve(state, leader=leader, doubt=None, unheard_ns=None)
+    return followed, (Follow(leader=leader),)
 
 
 def _vacant(state: Election, now: Instant) -> Step:
@@ -478,24 +483,25 @@ def _lease_seen(state: Election, event: LeaseSeen, now: Instant) -> Step:
         return state, ()
     if state.leader.lease != event.lease:
         return state, ()
+    doubt = _doubt(state, event, now)
+    state = evolve(state, doubt=doubt, unheard_ns=None)
     more_ns = event.left_ns - event.granted_ns
     if not 0 <= more_ns <= state.election_ns:
         return evolve(state, doubt=None, timers=state.timers.disarm(LOOK)), ()
-    doubt = _doubt(state, event.lease, now)
-    state = evolve(state, doubt=doubt)
     over_ns = doubt.since_ns + state.ttl_ns // 4
     if event.asked_ns < over_ns:
         return _look_at(state, max(over_ns, now.monotonic_ns)), ()
     return _look_at(state, now.monotonic_ns + LOOK_AGAIN_NS), (RevokeLease(lease=event.lease),)
 
 
-def _doubt(state: Election, lease: int, now: Instant) -> Doubt:
+def _doubt(state: Election, seen: LeaseSeen, now: Instant) -> Doubt:
     """The doubt that there is already, unless it must be of an earlier election of the store."""
-    known = state.doubt
-    if known is None or known.lease != lease:
-        return Doubt(lease, now.monotonic_ns)
-    is_of_now = now.monotonic_ns <= known.since_ns + state.election_ns
-    return known if is_of_now else Doubt(lease, now.monotonic_ns)
+    known, unheard_ns = state.doubt, state.unheard_ns
+    if known is not None and now.monotonic_ns <= known.since_ns + state.election_ns:
+        return known
+    if unheard_ns is not None and seen.asked_ns - unheard_ns >= state.ttl_ns:
+        return Doubt(unheard_ns)
+    return Doubt(now.monotonic_ns)
 
 
 def _deposed(state: Election, reason: str, now: Instant) -> Step:
