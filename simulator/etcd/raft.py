@@ -462,9 +462,10 @@ class Raft:
         on_disks.append(self.storage.synced)
         index = sorted(on_disks, reverse=True)[self.quorum - 1]
         if index > self.commit and self._term_at(index) == self.storage.term:
+            life = self.process.life
             self._commit_to(index)
-            if not self._leads():
-                return  # whoever judges an entry may have restarted this very process
+            if self.process.life != life or not self.process.is_alive:
+                return  # whoever judges an entry may have killed this very process
             self._send_entries()
             early, self._early_reads = self._early_reads, []
             for then in early:

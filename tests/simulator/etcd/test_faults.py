@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 
 from simulator.etcd.knobs import EtcdKnobs
+from simulator.etcd.ledger import Committed
 from simulator.process import Process
 from tests.simulator.etcd.lab import Lab
 from turnout.protocol.clock import MS, SECOND
@@ -465,3 +466,27 @@ def test_leader_that_has_nobody_or_stands_still_hands_nothing_over() -> None:
     leader.stop()
     lab.cluster.move_leader()
     assert lab.cluster.leader is leader
+
+
+def test_leader_that_dies_as_it_commits_says_nothing_more_of_what_its_disk_has_lost() -> None:
+    """Whoever judges an entry may kill the member that applies it, with a newer one not on its disk."""
+    labs: list[Lab] = []
+
+    def judge(committed: Committed) -> None:
+        if committed.writes == (Put("a", b"1"),):
+            leader = labs[0].cluster.leader
+            assert leader is not None
+            leader.kill()
+
+    lab = Lab(3, judge=judge)
+    labs.append(lab)
+    before = lab.settle()
+    lab.clients[0].transact(write_of("a"), lambda _: None)
+    lab.run(5 * MS)
+    lab.clients[0].transact(write_of("b"), lambda _: None)
+    lab.run_until(lambda: lab.cluster.leader not in (None, before))
+    assert lab.values()["a"] == b"1"
+
+
+def write_of(key: str) -> Transaction:
+    return Transaction(name="write", guards=(), writes=(Put(key, b"1"),))
