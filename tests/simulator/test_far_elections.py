@@ -10,7 +10,6 @@ from simulator.scenario_file import load_scenario
 from simulator.shipped import find
 from simulator.simulation import run
 from turnout.protocol import election
-from turnout.protocol.candidacy import LeaseSeen
 from turnout.protocol.clock import Instant, MonotonicNs
 from turnout.protocol.election import Doubt, Election
 
@@ -38,7 +37,7 @@ def test_leader_that_lives_stays_when_etcds_leader_moves(
 
 
 def doubts_at_once(patch: Patches) -> None:
-    def doubt(_state: Election, _seen: LeaseSeen, _now: Instant) -> Doubt:
+    def doubt(_state: Election, _now: Instant) -> Doubt:
         return Doubt(MonotonicNs(-(10**12)))
 
     patch.setattr(election, "_doubt", doubt)

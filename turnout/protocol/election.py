@@ -483,7 +483,7 @@ def _lease_seen(state: Election, event: LeaseSeen, now: Instant) -> Step:
         return state, ()
     if state.leader.lease != event.lease:
         return state, ()
-    doubt = _doubt(state, event, now)
+    doubt = _doubt(state, now)
     state = evolve(state, doubt=doubt, unheard_ns=None)
     more_ns = event.left_ns - event.granted_ns
     if not 0 <= more_ns <= state.election_ns:
@@ -494,12 +494,12 @@ def _lease_seen(state: Election, event: LeaseSeen, now: Instant) -> Step:
     return _look_at(state, now.monotonic_ns + LOOK_AGAIN_NS), (RevokeLease(lease=event.lease),)
 
 
-def _doubt(state: Election, seen: LeaseSeen, now: Instant) -> Doubt:
+def _doubt(state: Election, now: Instant) -> Doubt:
     """The doubt that there is already, unless it must be of an earlier election of the store."""
     known, unheard_ns = state.doubt, state.unheard_ns
     if known is not None and now.monotonic_ns <= known.since_ns + state.election_ns:
         return known
-    if unheard_ns is not None and seen.asked_ns - unheard_ns >= state.ttl_ns:
+    if unheard_ns is not None and now.monotonic_ns - unheard_ns >= state.ttl_ns:
         return Doubt(unheard_ns)
     return Doubt(now.monotonic_ns)
 
