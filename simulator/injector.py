@@ -202,10 +202,12 @@ class Injector:
 
 
 def _finds_nothing(parts: Parts, fault: Fault) -> bool:
-    """Whether there is no backup to restore: so many decisions have not been made."""
-    if not isinstance(fault, kinds.EtcdRestoreFault):
-        return False
-    return parts.judge.backup_before(fault.epochs_back) is None
+    """Whether there is nobody to hand over, or to; or no backup, for too few decisions were made."""
+    if fault.kind is FaultKind.ETCD_MOVE_LEADER:
+        return parts.cluster.leader is None or len(parts.cluster.members) == 1
+    if isinstance(fault, kinds.EtcdRestoreFault):
+        return parts.judge.backup_before(fault.epochs_back) is None
+    return False
 
 
 def _met_somebody(one: Befell) -> bool:

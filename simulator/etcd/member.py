@@ -50,6 +50,7 @@ class Compacted:
 
 Told: TypeAlias = Answer | Snapshot | LeaseTime | bool | Refusal | Opened | Changed | Compacted
 Tell: TypeAlias = Callable[[Told], None]
+AskLeader: TypeAlias = Callable[["Member", Tell], None]
 
 COMPACTED = Refusal("etcdserver: mvcc: required revision has been compacted", helps_nowhere=True)
 AHEAD = Refusal("etcdserver: mvcc: required revision is a future revision", helps_nowhere=True)
@@ -249,49 +250,38 @@ class Member:
 
     def keep_alive(self, lease: int, tell: Tell) -> None:
         """Give a lease its time again: the leader does, without the log and without the others."""
+        self._ask_leader(lambda leader, told: leader.lessor.renew(lease, told), tell)
+
+    def lease_time(self, lease: int, tell: Tell) -> None:
+        """Tell how long a lease has left, or False: the leader alone knows."""
+        self._ask_leader(lambda leader, told: told(leader.lessor.time(lease) or False), tell)
+
+    def _ask_leader(self, ask: AskLeader, tell: Tell) -> None:
         leader = self.raft.leader
         if leader is None:
             tell(NO_LEADER)
         elif leader == self.place:
-            self.lessor.renew(lease, tell)
+            ask(self, tell)
         else:
             there = self._members[leader]
-            self.peers.send(leader, partial(there.renew_for, self.place, lease, tell))
+            self.peers.send(leader, partial(there.asked_by, self.place, ask, tell))
 
-    def renew_for(self, peer: int, lease: int, tell: Tell) -> None:
-        """A follower was asked to keep a lease alive."""
+    def asked_by(self, peer: int, ask: AskLeader, tell: Tell) -> None:
+        """A follower was asked what only the leader knows."""
         self.peers.heard(peer)
         if self.raft.role is Role.LEADER:
             there = self._members[peer]
-            self.lessor.renew(
-                lease,
-                lambda alive: self.peers.send(
-                    peer, partial(there.answered_by, self.place, alive, tell)
+            ask(
+                self,
+                lambda told: self.peers.send(
+                    peer, partial(there.answered_by, self.place, told, tell)
                 ),
             )
 
     def answered_by(self, peer: int, told: Told, tell: Tell) -> None:
-        """The leader has answered for a lease."""
+        """The leader has answered."""
         self.peers.heard(peer)
         tell(told)
-
-    def lease_time(self, lease: int, tell: Tell) -> None:
-        """Tell how long a lease has left, or False: the leader alone knows."""
-        leader = self.raft.leader
-        if leader is None:
-            tell(NO_LEADER)
-        elif leader == self.place:
-            tell(self.lessor.time(lease) or False)
-        else:
-            there = self._members[leader]
-            self.peers.send(leader, partial(there.lease_time_for, self.place, lease, tell))
-
-    def lease_time_for(self, peer: int, lease: int, tell: Tell) -> None:
-        """A follower was asked how long a lease has left."""
-        self.peers.heard(peer)
-        if self.raft.role is Role.LEADER:
-            there, told = self._members[peer], self.lessor.time(lease) or False
-            self.peers.send(peer, partial(there.answered_by, self.place, told, tell))
 
     def status(self, tell: Tell) -> None:
         """Say whether this member lives and knows a leader."""

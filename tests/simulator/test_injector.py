@@ -102,6 +102,22 @@ def test_fault_whose_moment_never_comes_or_that_meets_nobody_is_told() -> None:
     assert simulated(SWITCH, once, until_s=9.0).result(wall_ns=0).never_struck == ()
 
 
+def test_restore_that_finds_no_backup_is_told_as_one_that_never_struck() -> None:
+    far_back = fault("etcd-restore", "epochs_back = 99", at_s=8.0)
+    simulation = simulated(SWITCH, far_back, until_s=20.0)
+    assert simulation.injector.befell == []
+    assert simulation.result(wall_ns=0).never_struck == ("etcd-restore epochs_back 99, at 8 s",)
+    one_back = fault("etcd-restore", "", at_s=8.0)
+    assert simulated(SWITCH, one_back, until_s=20.0).result(wall_ns=0).never_struck == ()
+
+
+def test_leader_of_etcd_that_is_none_does_not_move() -> None:
+    lost, moves = fault("etcd-quorum-loss", "", at_s=3.0), fault("etcd-move-leader", "", at_s=8.0)
+    result = simulated(lost, moves, SWITCH, until_s=9.0).result(wall_ns=0)
+    assert result.never_struck == ("etcd-move-leader, at 8 s",)
+    assert simulated(moves, SWITCH, until_s=9.0).result(wall_ns=0).never_struck == ()
+
+
 def test_restarted_process_is_away_as_long_as_it_says() -> None:
     restart = fault("restart", 'node = "agent eu-west-1/1"\ndown_ms = 3000.0')
     simulation = simulated(restart, until_s=7.9)

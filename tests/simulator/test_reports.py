@@ -123,6 +123,8 @@ def test_sweep_says_what_could_not_be_judged_and_in_how_many_runs() -> None:
 def test_rule_of_three_promises_nothing_where_a_run_was_invalid() -> None:
     assert "one run in 100 " in rule_of_three(sweep(range(300)))
     assert rule_of_three(sweep(range(300), invalid=[3])) == ""
+    assert rule_of_three(sweep(range(5))) == ""
+    assert "one run in 2 " in rule_of_three(sweep(range(6)))
 
 
 def test_heal_is_an_event_of_its_own() -> None:
