@@ -79,7 +79,7 @@ def test_leader_that_dies_at_a_vote_is_measured() -> None:
 
 
 def test_speed_of_a_short_run_is_measured() -> None:
-    speed = simulation.measure(simulation.busy(45))
+    speed = simulation.measure(simulation.fleet("steady", simulation.STEADY_S, 45))
     assert (speed.agents, speed.coordinators, speed.etcd, speed.switches) == (24, 3, 3, 1)
     assert speed.verdict == "valid"
 
