@@ -18,8 +18,8 @@ from attrs import evolve
 
 from edge_agent.drivers.base import RefusalCode, Refused
 from edge_agent.drivers.envoy.driver import EnvoyDriver
-from edge_agent.drivers.envoy.process import find
 from edge_agent.drivers.envoy.settings import find_binary
+from edge_agent.drivers.proxy_process import find
 from edge_agent.probe import prove
 from edge_agent.request import Answer, AskError, Request, connect
 from tests.edge_agent.proxy_harness import (

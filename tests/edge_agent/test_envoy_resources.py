@@ -16,9 +16,11 @@ from edge_agent.drivers.base import RETRY_INTERVAL_S, RefusalCode, Refused
 from edge_agent.drivers.envoy.bootstrap import bootstrap
 from edge_agent.drivers.envoy.connections import _remote
 from edge_agent.drivers.envoy.files import Files
-from edge_agent.drivers.envoy.resources import Loaded, Version, clusters_file, plan, start_page
-from edge_agent.drivers.envoy.settings import EnvoySettings, check_socket_path
+from edge_agent.drivers.envoy.resources import Loaded, clusters_file, plan, start_page
+from edge_agent.drivers.envoy.settings import EnvoySettings
 from edge_agent.drivers.matching import owner
+from edge_agent.drivers.proxy_folder import check_socket_path
+from edge_agent.drivers.version import Version
 from edge_agent.request import endpoint_of
 from tests.edge_agent.proxy_harness import GREEN, REGION, make_service, make_table
 from turnout.protocol.identifiers import Digest, Epoch, Region

@@ -39,11 +39,13 @@ from edge_agent.drivers.envoy import resources
 from edge_agent.drivers.envoy.admin import Admin, literally
 from edge_agent.drivers.envoy.bootstrap import bootstrap
 from edge_agent.drivers.envoy.connections import cut
-from edge_agent.drivers.envoy.files import Files, disk_refusals, sync_folder
-from edge_agent.drivers.envoy.loading import ACTIVE, LIVE_RDS, Before, Loader, version_at
-from edge_agent.drivers.envoy.process import EnvoyProcess, find, find_or_spawn
-from edge_agent.drivers.envoy.resources import Loaded, Plan, Version
-from edge_agent.drivers.envoy.settings import EnvoySettings, check_socket_path, find_binary
+from edge_agent.drivers.envoy.files import Files
+from edge_agent.drivers.envoy.loading import ACTIVE, LIVE_RDS, Before, Loader
+from edge_agent.drivers.envoy.resources import Loaded, Plan
+from edge_agent.drivers.envoy.settings import EnvoySettings, find_binary
+from edge_agent.drivers.proxy_folder import check_socket_path, disk_refusals, sync_folder
+from edge_agent.drivers.proxy_process import ProxyProcess, find, find_or_spawn
+from edge_agent.drivers.version import Version, version_at
 from edge_agent.probe import NotProven, prove_staged
 from edge_agent.request import Answer, Request, ask
 from turnout.protocol.identifiers import Epoch
@@ -63,7 +65,7 @@ class EnvoyDriver(Driver):
         self._files = Files(settings.state_dir.absolute())
         self._admin = Admin(self._files.admin_socket)
         self._loader = Loader(self._files, self._admin, timeout_s=settings.stage_timeout_s)
-        self._process: EnvoyProcess | None = None
+        self._process: ProxyProcess | None = None
         self._restart_needed = False
         self._told = Loaded()
         self._floor = Active()
@@ -201,7 +203,7 @@ class EnvoyDriver(Driver):
                 "and start the agent, which restores the table in force from its journal",
             ) from error
 
-    async def _find_or_start(self) -> EnvoyProcess:
+    async def _find_or_start(self) -> ProxyProcess:
         wanted = bootstrap(self._settings, self._files)
         process = await find(self._files)
         if process is None:
@@ -209,11 +211,19 @@ class EnvoyDriver(Driver):
                 self._files.write(self._files.bootstrap, wanted)
         else:
             process.release()
-        process = await find_or_spawn(self._files, self._command(), self._settings.start_timeout_s)
+        process = await find_or_spawn(
+            self._files, self._command(), self._is_live, self._settings.start_timeout_s
+        )
         with disk_refusals("note Envoy's process number"):
             self._files.write(self._files.pid, f"{process.pid}\n".encode())
             self._restart_needed = self._files.bootstrap.read_bytes() != wanted
         return process
+
+    async def _is_live(self) -> bool:
+        try:
+            return await self._admin.state() == "LIVE"
+        except Refused:
+            return False
 
     def _command(self) -> list[str]:
         workers = self._settings.concurrency

@@ -20,17 +20,16 @@ from attrs import frozen
 from edge_agent.drivers.base import RefusalCode, Refused
 from edge_agent.drivers.envoy.admin import Admin
 from edge_agent.drivers.envoy.bootstrap import LIVE_STATS, STAGING_STATS
-from edge_agent.drivers.envoy.files import Files, disk_refusals
+from edge_agent.drivers.envoy.files import Files
 from edge_agent.drivers.envoy.resources import (
     CLUSTER_PREFIX,
     ROUTES_NAME,
-    VERSION_HOST,
     Json,
     Plan,
-    Version,
     clusters_file,
 )
-from edge_agent.request import AskError, Endpoint, Request, ask
+from edge_agent.drivers.proxy_folder import disk_refusals
+from edge_agent.drivers.version import version_at
 
 CDS = "cluster_manager.cds"
 STAGED_RDS = f"http.{STAGING_STATS}.rds.{ROUTES_NAME}"
@@ -42,7 +41,6 @@ ACTIVE = ("upstream_rq_active", "upstream_rq_pending_active")
 # Envoy's main thread answers for its counters, and loads what is waited for: ask it less and less.
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.1
-_ASK_TIMEOUT_S = 1.0
 _REASON_MARKS = ("rejected", "failure", "error", "invalid")
 _REASON_CHARACTERS = 600
 _LOG_PREFIX = re.compile(r"^(?:\[[^\]]*\] ?)+")  # time, thread, level, logger, place in the source
@@ -55,15 +53,6 @@ class Before:
     subscription: str
     refusals: int
     log_bytes: int
-
-
-async def version_at(endpoint: Endpoint) -> Version | None:
-    """Ask a listener for the version it serves; None if it gives no such answer."""
-    try:
-        answer = await ask(endpoint, Request(host=VERSION_HOST), timeout_s=_ASK_TIMEOUT_S)
-    except AskError:
-        return None
-    return Version.parse(answer.body.decode(errors="replace"))
 
 
 class Loader:

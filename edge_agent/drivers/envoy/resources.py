@@ -3,15 +3,11 @@
 Every cluster is named by service, colour and content, ``turnout/checkout/blue/0123456789ab``, so a
 changed address set is a new cluster and the old one keeps its requests. Routes mark every answer
 with the epoch, local replies included; OVERWRITE_IF_EXISTS_OR_ADD keeps a backend from forging
-marks. What a listener serves can be asked of the listener itself: the virtual host
-``turnout.invalid`` (RFC 2606) answers with the *version*, ``INCARNATION:EPOCH:DIGEST:BUILD``, and
-touches no backend. BUILD is a digest of the generated routes, for another region, or another release of
-this module, makes other routes from the same table.
+marks. The virtual host ``turnout.invalid`` answers with the version (``drivers/version.py``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,19 +24,18 @@ from edge_agent.drivers.base import (
 )
 from edge_agent.drivers.envoy.settings import EnvoySettings
 from edge_agent.drivers.matching import EVERYTHING
+from edge_agent.drivers.version import VERSION_HOST, Version, short_digest
 from edge_agent.request import endpoint_of
-from turnout.protocol.identifiers import Digest, Epoch
+from turnout.protocol.identifiers import Epoch
 from turnout.protocol.records import Active
 from turnout.protocol.routing import Backends, Colour, RoutingTable, Service
 
 Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | int | bool"
 
 ROUTES_NAME = "turnout"
-VERSION_HOST = "turnout.invalid"
 CLUSTER_PREFIX = "turnout/"
 
 _TYPE = "type.googleapis.com/"
-_BUILD_CHARACTERS = 12
 _NOT_FOUND = 404
 _UNAVAILABLE = 503
 
@@ -49,31 +44,6 @@ _UNAVAILABLE = 503
 _BREAKER = 65_536
 
 _FIRST_PAUSE_S = 0.025
-
-
-@frozen(kw_only=True)
-class Version:
-    """What a listener says it serves; epoch 0 is the start page of an Envoy without a table."""
-
-    serving: Active = Active()
-    build: str = ""
-
-    def __str__(self) -> str:
-        """The version as Envoy keeps and answers it."""
-        serving = self.serving
-        return f"{serving.incarnation}:{serving.epoch}:{serving.digest}:{self.build}"
-
-    @classmethod
-    def parse(cls, text: str) -> Version | None:
-        """Read back what ``str`` wrote, or return None for anything else."""
-        match text.split(":"):
-            case [number, epoch, digest, build] if number.isdecimal() and epoch.isdecimal():
-                serving = Active(
-                    incarnation=int(number), epoch=Epoch(int(epoch)), digest=Digest(digest)
-                )
-                return cls(serving=serving, build=build)
-            case _:
-                return None
 
 
 @frozen(kw_only=True, slots=False)
@@ -91,8 +61,7 @@ class Plan:
 
     def under(self, incarnation: int) -> Plan:
         """The same, to be served in this incarnation."""
-        serving = evolve(self.version.serving, incarnation=incarnation)
-        return evolve(self, version=evolve(self.version, serving=serving))
+        return evolve(self, version=self.version.under(incarnation))
 
     @property
     def loaded(self) -> Loaded:
@@ -158,7 +127,7 @@ def discovery_file(version: str, resources: list[Json]) -> bytes:
 def clusters_file(clusters: Mapping[str, Json]) -> tuple[str, bytes]:
     """Return (version, file) of a set of clusters; the version names the content."""
     resources = [clusters[name] for name in sorted(clusters)]
-    version = _short_digest(resources)
+    version = short_digest(resources)
     return version, discovery_file(version, resources)
 
 
@@ -172,7 +141,7 @@ def plan(epoch: Epoch, table: RoutingTable, settings: EnvoySettings) -> Plan:
     """Make one table ready for an Envoy in ``settings.region``, :meth:`Plan.under` none yet."""
     planner = _Planner(table=table, settings=settings)
     hosts = list(planner.hosts())
-    build = _short_digest(hosts)
+    build = short_digest(hosts)
     return Plan(
         version=Version(serving=Active(epoch=epoch, digest=table.digest), build=build),
         clusters=planner.clusters,
@@ -185,7 +154,7 @@ def cluster_name(service: str, colour: Colour, backends: Backends) -> str:
     """Name the cluster of one colour's backends: the proxy's own, or ours by content."""
     if backends.cluster is not None:
         return backends.cluster
-    return f"{CLUSTER_PREFIX}{service}/{colour}/{_short_digest(list(backends.addresses))}"
+    return f"{CLUSTER_PREFIX}{service}/{colour}/{short_digest(list(backends.addresses))}"
 
 
 @frozen(kw_only=True, slots=False)
@@ -356,8 +325,3 @@ def _local_route(status: int, body: str, match: Json | None = None) -> dict[str,
         "match": match or {"prefix": "/"},
         "direct_response": {"status": status, "body": {"inline_string": body}},
     }
-
-
-def _short_digest(value: Json) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:_BUILD_CHARACTERS]

@@ -15,9 +15,6 @@ from turnout.protocol.identifiers import Region
 
 _ANY_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - asked there, not bound
 
-# sun_path of sockaddr_un holds 108 bytes with the final zero (unix(7)).
-_MAX_SOCKET_PATH_BYTES = 107
-
 
 @frozen(kw_only=True)
 class EnvoySettings:
@@ -56,16 +53,6 @@ class EnvoySettings:
         """Where the agent itself reaches the live listener."""
         host, port = endpoint_of(self.listen)
         return _ANY_ADDRESSES.get(host, host), port
-
-
-def check_socket_path(path: Path) -> None:
-    """Raise Refused (DISK) if a UNIX socket cannot have this path."""
-    if len(bytes(path)) > _MAX_SOCKET_PATH_BYTES:
-        raise Refused(
-            RefusalCode.DISK,
-            f"the state folder's path is too long: '{path}' would be a socket, whose path may have "
-            f"at most {_MAX_SOCKET_PATH_BYTES} bytes; choose a shorter state folder",
-        )
 
 
 def find_binary(chosen: Path | None) -> Path:

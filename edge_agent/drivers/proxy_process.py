@@ -1,8 +1,8 @@
-"""The Envoy process: started in its own session, found again, never doubled.
+"""A proxy's process: started in its own session, found again, never doubled.
 
-Who holds the lock is alive: the lock file's descriptor is inherited by Envoy, and the kernel gives
+Who holds the lock is alive: the lock file's descriptor is inherited by the proxy, and the kernel gives
 the lock back when the last process with it ends. So two agents, or an agent that was killed between
-starting Envoy and noting its number, cannot start a second Envoy, which would share the port
+starting a proxy and noting its number, cannot start a second one, which would share the port
 (SO_REUSEPORT) and split the traffic. The process number comes from the kernel too: the peer
 credentials of the admin socket (unix(7)), which no recycled number can fake.
 """
@@ -15,14 +15,13 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import trio
 
 from edge_agent.drivers.base import RefusalCode, Refused
-from edge_agent.drivers.envoy.admin import Admin
-from edge_agent.drivers.envoy.files import Files, disk_refusals
+from edge_agent.drivers.proxy_folder import ProxyFolder, disk_refusals
 from edge_agent.request import connect
 
 _POLL_S = 0.01
@@ -31,8 +30,8 @@ _LOCK_FD = 3
 _UCRED = struct.Struct("3i")
 
 
-class EnvoyProcess:
-    """A running Envoy, child of ours or not."""
+class ProxyProcess:
+    """A running proxy, child of ours or not."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -81,36 +80,42 @@ class EnvoyProcess:
             self._pidfd = -1
 
 
-async def find(files: Files) -> EnvoyProcess | None:
+async def find(folder: ProxyFolder) -> ProxyProcess | None:
     """Return the process that listens on the admin socket, however it was started."""
     try:
-        stream = await connect(files.admin_socket)
+        stream = await connect(folder.admin_socket)
     except OSError:
         return None
     async with stream:
         raw = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     pid, _, _ = _UCRED.unpack(raw)
     try:
-        return EnvoyProcess(pid)
+        return ProxyProcess(pid)
     except (OSError, IndexError):
         return None  # it ended since, or lives where this agent cannot see it
 
 
-async def find_or_spawn(files: Files, command: Sequence[str], timeout_s: float) -> EnvoyProcess:
-    """Return the Envoy of this state folder, started now unless there is one, once it is LIVE.
+async def find_or_spawn(
+    folder: ProxyFolder,
+    command: Sequence[str],
+    is_ready: Callable[[], Awaitable[bool]],
+    timeout_s: float,
+) -> ProxyProcess:
+    """Return the proxy of this state folder, started now unless there is one, once it is ready.
 
     Raises:
-        Refused: PROXY_DOWN, with Envoy's last words.
+        Refused: PROXY_DOWN, with the proxy's last words.
     """
-    log_start = files.log_size()
-    process: EnvoyProcess | None = None
+    log_start = folder.log_size()
+    process: ProxyProcess | None = None
     with trio.move_on_after(timeout_s):
-        while process is None or not await _is_live(files):
+        while process is None or not await is_ready():
             if process is not None and not process.running:
                 process.release()
-                raise Refused(RefusalCode.PROXY_DOWN, f"Envoy ended: {_words(files, log_start)}")
-            with disk_refusals("start Envoy"):
-                process = process or await find(files) or _spawn_if_free(files, command)
+                words = _words(folder, log_start)
+                raise Refused(RefusalCode.PROXY_DOWN, f"{folder.title} ended: {words}")
+            with disk_refusals(f"start {folder.title}"):
+                process = process or await find(folder) or _spawn_if_free(folder, command)
             await trio.sleep(_POLL_S)
         return process
     pid = f" (process {process.pid})" if process else ""
@@ -118,27 +123,20 @@ async def find_or_spawn(files: Files, command: Sequence[str], timeout_s: float) 
         process.release()
     raise Refused(
         RefusalCode.PROXY_DOWN,
-        f"Envoy{pid} is not ready after {timeout_s:g} s: {_words(files, log_start)}",
+        f"{folder.title}{pid} is not ready after {timeout_s:g} s: {_words(folder, log_start)}",
     )
 
 
-async def _is_live(files: Files) -> bool:
-    try:
-        return await Admin(files.admin_socket).state() == "LIVE"
-    except Refused:
-        return False
-
-
-def _spawn_if_free(files: Files, command: Sequence[str]) -> EnvoyProcess | None:
-    """Start Envoy, unless one holds the lock: then it is about to open its admin socket."""
-    lock = os.open(files.lock, os.O_RDWR | os.O_CREAT, 0o600)
+def _spawn_if_free(folder: ProxyFolder, command: Sequence[str]) -> ProxyProcess | None:
+    """Start it, unless one holds the lock: then it is about to open its admin socket."""
+    lock = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        files.rotate_log()
-        return EnvoyProcess(_spawn(command, files.log, lock))
+        folder.rotate_log()
+        return ProxyProcess(_spawn(command, folder.log, lock))
     finally:
         os.close(lock)
 
@@ -161,8 +159,8 @@ def _spawn(command: Sequence[str], log: Path, lock: int) -> int:
     )
 
 
-def _words(files: Files, log_start: int) -> str:
-    lines = [line for line in files.log_since(log_start) if line.strip()]
+def _words(folder: ProxyFolder, log_start: int) -> str:
+    lines = [line for line in folder.log_since(log_start) if line.strip()]
     return " | ".join(lines[-_LAST_WORDS:]) or "it wrote nothing to its log"
 
 
