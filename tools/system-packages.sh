@@ -8,12 +8,15 @@ set -euo pipefail
 programs=(
     "etcd etcd-server"
     "etcdctl etcd-client"
+    "haproxy haproxy"
     "wrk wrk"
     "ip iproute2"
     "git git"
     "make make"
     "python3 python3-venv"
 )
+
+PATH=$PATH:/usr/sbin # where Debian has proxies, which not everybody's PATH has
 
 missing=()
 for entry in "${programs[@]}"; do
@@ -37,7 +40,7 @@ if [[ $EUID -ne 0 ]]; then
 fi
 
 # Debian starts a server the moment it is installed, and at every boot. An etcd of the system would
-# hold port 2379 and a data directory that nobody asked for; Turnout starts its own as children.
+# hold port 2379 and a data directory that nobody asked for, and a proxy port 80; Turnout starts its own.
 # policy-rc.d is Debian's way to forbid the start; whatever policy was there before comes back.
 policy=/usr/sbin/policy-rc.d
 before=$(mktemp --dry-run "$policy.XXXXXX")
@@ -54,6 +57,7 @@ export DEBIAN_FRONTEND=noninteractive
 echo "Installing system packages: ${missing[*]}"
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${missing[@]}"
-if [[ " ${missing[*]} " == *" etcd-server "* ]] && command -v systemctl >/dev/null; then
-    systemctl disable --quiet etcd.service
-fi
+command -v systemctl >/dev/null || exit 0
+for service in etcd-server:etcd haproxy:haproxy; do
+    [[ " ${missing[*]} " != *" ${service%:*} "* ]] || systemctl disable --quiet "${service#*:}.service"
+done

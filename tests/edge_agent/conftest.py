@@ -5,18 +5,22 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import trio
 
-from tests.edge_agent.proxy_harness import EnvoyHarness, Harness, MemoryHarness
+from tests.edge_agent.proxy_harness import EnvoyHarness, HAProxyHarness, Harness, MemoryHarness
+
+RealProxy = TypeVar("RealProxy", EnvoyHarness, HAProxyHarness)
 
 
-@pytest.fixture
-async def envoy(nursery: trio.Nursery) -> AsyncIterator[EnvoyHarness]:
-    folder = Path(tempfile.mkdtemp(prefix="envoy-"))  # tmp_path would be too long for sockets
-    harness = EnvoyHarness(folder, nursery)
+@asynccontextmanager
+async def running(kind: type[RealProxy], nursery: trio.Nursery) -> AsyncIterator[RealProxy]:
+    folder = Path(tempfile.mkdtemp(prefix="proxy-"))  # tmp_path would be too long for sockets
+    harness = kind(folder, nursery)
     try:
         await harness.start_backends()
         await harness.driver.start()
@@ -29,13 +33,25 @@ async def envoy(nursery: trio.Nursery) -> AsyncIterator[EnvoyHarness]:
 
 
 @pytest.fixture
+async def envoy(nursery: trio.Nursery) -> AsyncIterator[EnvoyHarness]:
+    async with running(EnvoyHarness, nursery) as harness:
+        yield harness
+
+
+@pytest.fixture
+async def haproxy(nursery: trio.Nursery) -> AsyncIterator[HAProxyHarness]:
+    async with running(HAProxyHarness, nursery) as harness:
+        yield harness
+
+
+@pytest.fixture
 async def memory() -> MemoryHarness:
     harness = MemoryHarness()
     await harness.driver.start()
     return harness
 
 
-@pytest.fixture(params=["memory", "envoy"])
+@pytest.fixture(params=["memory", "envoy", "haproxy"])
 def proxy(request: pytest.FixtureRequest) -> Harness:
     harness: Harness = request.getfixturevalue(request.param)
     return harness

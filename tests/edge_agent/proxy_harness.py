@@ -14,8 +14,11 @@ from attrs import evolve
 
 from edge_agent.drivers.base import Driver, FlipEvidence
 from edge_agent.drivers.envoy.driver import EnvoyDriver
-from edge_agent.drivers.envoy.files import Files
+from edge_agent.drivers.envoy.files import Files as EnvoyFiles
 from edge_agent.drivers.envoy.settings import EnvoySettings
+from edge_agent.drivers.haproxy.driver import HAProxyDriver
+from edge_agent.drivers.haproxy.files import Files as HAProxyFiles
+from edge_agent.drivers.haproxy.settings import HAProxySettings
 from edge_agent.drivers.memory import MemoryDriver, MemoryProxy
 from edge_agent.request import Answer, AskError, Request
 from edge_agent.sample_backend import SampleBackend, run_backend
@@ -128,18 +131,23 @@ class MemoryHarness(Harness):
         self.proxy.in_flight[ServiceName("checkout"), colour] += 1
 
 
-class EnvoyHarness(Harness):
-    driver: EnvoyDriver
+class RealHarness(Harness):
+    """A proxy that Turnout owns, with two sample backends."""
 
-    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
-        self.files = Files(folder)
+    backends: dict[Colour, SampleBackend]
+
+    def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
-        self.settings = EnvoySettings(
-            region=REGION, state_dir=folder, listen=f"127.0.0.1:{free_port()}", probe_timeout_s=1.0
-        )
         self.backends = {colour: SampleBackend(name=colour.value) for colour in Colour}
         self.held: list[Answer | AskError] = []
-        self.driver = self.new_driver()
+
+    @abc.abstractmethod
+    def patient_driver(self, seconds: float) -> Driver:
+        """One that waits so long for an answer."""
+
+    @property
+    @abc.abstractmethod
+    def pid(self) -> int: ...
 
     async def start_backends(self) -> None:
         self.blue = Backends(addresses=(await self.start_backend(self.backends[BLUE]),))
@@ -149,13 +157,6 @@ class EnvoyHarness(Harness):
         server = await self.nursery.start(run_backend, backend)
         host, port = server.addresses[0]
         return f"{host}:{port}"
-
-    def new_driver(self) -> EnvoyDriver:
-        return EnvoyDriver(self.settings)
-
-    @property
-    def pid(self) -> int:
-        return int(self.files.pid.read_text())
 
     def kill_proxy(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
@@ -173,11 +174,55 @@ class EnvoyHarness(Harness):
         await until(counted)
 
     async def _hold(self, seconds: float) -> None:
-        patient = EnvoyDriver(evolve(self.settings, probe_timeout_s=seconds + PATIENCE_S))
+        patient = self.patient_driver(seconds + PATIENCE_S)
         try:
             self.held.append(await patient.ask(Request(host=HOST, path=f"/slow?seconds={seconds}")))
         except AskError as error:
             self.held.append(error)
+
+
+class EnvoyHarness(RealHarness):
+    driver: EnvoyDriver
+
+    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
+        super().__init__(nursery)
+        self.files = EnvoyFiles(folder)
+        self.settings = EnvoySettings(
+            region=REGION, state_dir=folder, listen=f"127.0.0.1:{free_port()}", probe_timeout_s=1.0
+        )
+        self.driver = self.new_driver()
+
+    def new_driver(self) -> EnvoyDriver:
+        return EnvoyDriver(self.settings)
+
+    def patient_driver(self, seconds: float) -> EnvoyDriver:
+        return EnvoyDriver(evolve(self.settings, probe_timeout_s=seconds))
+
+    @property
+    def pid(self) -> int:
+        return int(self.files.pid.read_text())
+
+
+class HAProxyHarness(RealHarness):
+    driver: HAProxyDriver
+
+    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
+        super().__init__(nursery)
+        self.files = HAProxyFiles(folder)
+        self.settings = HAProxySettings(
+            region=REGION, state_dir=folder, listen=f"127.0.0.1:{free_port()}", probe_timeout_s=1.0
+        )
+        self.driver = self.new_driver()
+
+    def new_driver(self) -> HAProxyDriver:
+        return HAProxyDriver(self.settings)
+
+    def patient_driver(self, seconds: float) -> HAProxyDriver:
+        return HAProxyDriver(evolve(self.settings, probe_timeout_s=seconds))
+
+    @property
+    def pid(self) -> int:
+        return int(self.files.pid.read_text())
 
 
 def free_port() -> int:

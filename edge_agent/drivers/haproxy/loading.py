@@ -1,0 +1,348 @@
+"""Giving HAProxy backends and maps: files and running process in step, and seeing that it took them.
+
+Servers come and go over the runtime API, which disturbs nobody. Two things it cannot do, and a reload does:
+make the pool larger, and look up names. A reload hands the listening sockets over, but HAProxy closes
+idle keep-alive connections then, and a client that sends into one just closed has to send again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+import trio
+import trio.to_thread
+
+from edge_agent.drivers.base import RefusalCode, Refused
+from edge_agent.drivers.haproxy import slot as slots
+from edge_agent.drivers.haproxy.cli import Cli
+from edge_agent.drivers.haproxy.config import CHECK, LIVE, STAGED, routing_config
+from edge_agent.drivers.haproxy.files import SLOTS, Files
+from edge_agent.drivers.haproxy.pool import Content, Pool, backend_name, needed_by, read_pool
+from edge_agent.drivers.haproxy.settings import HAProxySettings, find_binary
+from edge_agent.drivers.haproxy.slot import KINDS, Loaded, Plan, lines_of
+from edge_agent.drivers.haproxy.workers import Master, Processes, rows
+from edge_agent.drivers.proxy_folder import disk_refusals
+from turnout.protocol.identifiers import Epoch
+from turnout.protocol.routing import RoutingTable
+
+_POLL_S = 0.01
+_REMOVE_TRIES = 50
+_REASON_CHARACTERS = 600
+_FORCED_DRAIN = 0x08
+"""SRV_ADMF_FDRAIN in ``srv_admin_state`` of ``show servers state`` (HAProxy's management guide)."""
+
+_ALERT = re.compile(r"^\[ALERT\]\s+\(\d+\) : ")
+
+
+class Loader:
+    """Keeps pool and slots; the driver says what and when."""
+
+    def __init__(self, settings: HAProxySettings, files: Files, cli: Cli, master: Master) -> None:
+        self._settings = settings
+        self._files = files
+        self._cli = cli
+        self._master = master
+        self._draining: set[str] = set()
+        self.pool = Pool()
+
+    # ---------------------------------------------------------------------------------- the files
+
+    def prepare_folder(self) -> None:
+        """Make what HAProxy needs to start, and read the pool. Raises OSError."""
+        files = self._files
+        files.make_folders()
+        for slot in SLOTS:
+            for kind in KINDS:
+                path = files.map_of(slot, kind)
+                if not path.exists():
+                    files.write(path, b"")
+        if not files.tables.exists():
+            files.write(files.tables, lines_of([(slot, Loaded().table) for slot in SLOTS]))
+        if not files.active.exists():
+            self.write_active(Loaded(slot=SLOTS[0]))
+        if files.routing.exists():
+            self.pool = read_pool(files.routing.read_text(encoding="utf-8"))
+        else:
+            self.write_routing()
+
+    def read_told(self) -> Loaded:
+        """What HAProxy was told to serve. Raises OSError; Refused (DISK) if the files are damaged."""
+        path = self._files.active
+        try:
+            turns = dict(line.split(" ", 1) for line in path.read_text("utf-8").splitlines())
+            slot, number = turns[LIVE].split(":")
+            return self.read_slot(slot).under(int(number))
+        except (ValueError, KeyError, TypeError) as error:
+            raise Refused(
+                RefusalCode.DISK,
+                f"'{path}' and what it names are not as Turnout wrote them ({error}): stop HAProxy, "
+                "remove the maps folder and start the agent, which restores the table in force "
+                "from its journal",
+            ) from error
+
+    def read_slot(self, slot: str) -> Loaded:
+        """What is in a slot, in no incarnation. Raises OSError, ValueError, KeyError, TypeError."""
+        if slot not in SLOTS:
+            raise ValueError(f"'{slot}' is no slot")
+        path = self._files.plan_of(slot)
+        return Loaded.read(slot, path.read_bytes()) if path.exists() else Loaded(slot=slot)
+
+    def write_active(self, loaded: Loaded) -> None:
+        """Have it live after a restart. Raises OSError."""
+        self._files.write(
+            self._files.active, lines_of([(k, _turn(loaded)) for k in (LIVE, STAGED)])
+        )
+
+    def write_routing(self) -> None:
+        """Have the pool as it is after a restart. Raises OSError."""
+        self._files.write(self._files.routing, self._routing(self.pool))
+
+    def is_in_step(self) -> bool:
+        """Whether HAProxy was started with these settings. Raises OSError."""
+        return self._files.routing.read_bytes() == self._routing(self.pool)
+
+    def _routing(self, pool: Pool) -> bytes:
+        return routing_config(self._settings, self._files, pool)
+
+    # ------------------------------------------------------------------------------- the backends
+
+    async def resume(self, in_use: AbstractSet[str]) -> None:
+        """Bring a HAProxy that was found in step with the files: its agent may have been killed between."""
+        await self._fit(self.pool)
+        state = rows_of_servers(await self._cli.ask("show servers state"))
+        self._draining = {
+            row["be_name"] for row in state if int(row["srv_admin_state"]) & _FORCED_DRAIN
+        }
+        await self.let_serve(in_use)
+        await self.let_drain(in_use)
+
+    async def load_backends(
+        self, epoch: Epoch, table: RoutingTable, kept: Sequence[Loaded]
+    ) -> Plan:
+        """Have a backend with its servers for each colour that the table needs.
+
+        Raises:
+            Refused: REJECTED, UNCONFIRMED, PROXY_DOWN, DISK; files and process are as they were.
+        """
+        needed = needed_by(table, self._settings.region)
+        await self._free({*needed, *(one for loaded in kept for one in loaded.contents)})
+        before, wanted = self.pool, self.pool.with_all(needed)
+        plan = await trio.to_thread.run_sync(
+            slots.plan, epoch, table, self._settings.region, wanted
+        )
+        await self._refuse_unknown(plan.named)
+        if wanted != before:
+            await self._check(wanted)
+            try:
+                await self._keep(wanted)
+                await self._apply(before, wanted)
+            except Refused:
+                await self._keep(before)
+                await self._fit(before)
+                raise
+        await self.let_serve(plan.sends_to)
+        return plan
+
+    async def let_serve(self, names: AbstractSet[str]) -> None:
+        """Let these backends get requests."""
+        await self._set_state(names & self._draining, "ready")
+        self._draining -= names
+
+    async def let_drain(self, in_use: AbstractSet[str]) -> None:
+        """Let all backends of ours that are not in use get no new requests, whoever sends one."""
+        idle = {name for name, _ in self.pool.contents()} - in_use - self._draining
+        await self._set_state(idle, "drain")
+        self._draining |= idle
+
+    async def _set_state(self, names: AbstractSet[str], state: str) -> None:
+        for name, content in self.pool.contents():
+            for server in content.servers if name in names else ():
+                await self._cli.order(f"set server {name}/{server} state {state}")
+
+    async def _free(self, kept: AbstractSet[Content]) -> None:
+        """Take out of the pool what nobody needs any more, and no request is at."""
+        spare = {name: content for name, content in self.pool.contents() if content not in kept}
+        if not spare:
+            return
+        busy = await self._busy()
+        freed = {
+            name
+            for name, content in spare.items()
+            if name not in busy and await self._remove(name, content.servers)
+        }
+        if freed:
+            self._draining -= freed
+            await self._keep(self.pool.without(freed))
+
+    async def _busy(self) -> set[str]:
+        """Backends with requests, in any worker."""
+        busy = set()
+        for pid in (await self._master.processes()).all:
+            answer = await self._master.worker(pid).ask("show stat -1 2 -1")
+            busy |= {row["pxname"] for row in rows(answer) if row.get("scur", "0") != "0"}
+        return busy
+
+    async def _remove(self, backend: str, servers: Iterable[str]) -> bool:
+        """Whether HAProxy let go of these servers: it keeps one while a connection to it is open."""
+        for server in servers:
+            await self._cli.order(f"set server {backend}/{server} state maint")
+        for server in servers:
+            for _ in range(_REMOVE_TRIES):
+                answer = await self._cli.ask(f"del server {backend}/{server}")
+                if answer.startswith("Server deleted") or "not found" in answer:
+                    break
+                await trio.sleep(_POLL_S)
+            else:
+                return False
+        return True
+
+    async def _refuse_unknown(self, named: Iterable[str]) -> None:
+        known = set((await self._cli.ask("show backend")).splitlines()) if named else set()
+        for name in sorted(named):
+            if name not in known:
+                raise Refused(
+                    RefusalCode.REJECTED, f"HAProxy has no backend '{name}': configure it first"
+                )
+
+    async def _check(self, pool: Pool) -> None:
+        """Have the real HAProxy read the next configuration, all backends of both colours in it."""
+        candidate = self._files.candidate
+        with disk_refusals("write the next configuration"):
+            await trio.to_thread.run_sync(candidate.write_bytes, self._routing(pool))
+        binary = str(find_binary(self._settings.binary))
+        command = [binary, "-c", "-f", str(self._files.process), "-f", str(candidate)]
+        checked = await trio.run_process(
+            command, capture_stdout=True, capture_stderr=True, check=False
+        )
+        if checked.returncode:
+            words = _reason(checked.stderr.decode(errors="replace").splitlines())
+            raise Refused(RefusalCode.REJECTED, f"HAProxy refuses it: {words}")
+
+    async def _keep(self, pool: Pool) -> None:
+        self.pool = pool
+        with disk_refusals("write the backends"):
+            await trio.to_thread.run_sync(self.write_routing)
+
+    async def _apply(self, before: Pool, wanted: Pool) -> None:
+        added = [content for content in wanted.places if content and content not in before.places]
+        suffices = len(wanted.places) == len(before.places)
+        if suffices and all(content.is_numeric for content in added):
+            await self._fit(wanted)
+        else:
+            await self._reload()
+
+    async def _fit(self, pool: Pool) -> None:
+        """Make the running HAProxy's servers those of the pool."""
+        present: dict[str, set[str]] = {}
+        for row in rows_of_servers(await self._cli.ask("show servers state")):
+            present.setdefault(row["be_name"], set()).add(row["srv_name"])
+        for number, content in enumerate(pool.places):
+            name = backend_name(number)
+            servers: Mapping[str, str] = content.servers if content else {}
+            found = present.get(name, set())
+            await self._remove(name, sorted(found - servers.keys()))
+            for server, address in servers.items():
+                if server not in found:
+                    await self._add(f"{name}/{server}", address)
+
+    async def _add(self, server: str, address: str) -> None:
+        await self._cli.order(
+            f"add server {server} {address} {CHECK}",
+            f"enable health {server}",
+            f"enable server {server}",
+        )
+
+    async def _reload(self) -> None:
+        """Have a new worker with the files as they are; the one before finishes its requests.
+
+        Raises:
+            Refused: REJECTED, UNCONFIRMED.
+        """
+        log_start, before = self._files.log_size(), await self._master.processes()
+        await self._master.reload()
+        with trio.move_on_after(self._settings.stage_timeout_s):
+            while not await self._has_taken_over(before):  # noqa: ASYNC110 - HAProxy tells nobody
+                await trio.sleep(_POLL_S)
+            self._draining.clear()
+            return
+        reason = _reason(self._files.log_since(log_start))
+        raise Refused(
+            RefusalCode.UNCONFIRMED,
+            f"HAProxy has no new worker {self._settings.stage_timeout_s:g} s after a reload: {reason}",
+        )
+
+    async def _has_taken_over(self, before: Processes) -> bool:
+        try:
+            now = await self._master.processes()
+            info = await self._cli.ask("show info")
+        except Refused:
+            return False  # the master is about to listen again
+        if now.failures > before.failures:
+            reason = _reason(self._files.log_since(0))
+            raise Refused(RefusalCode.REJECTED, f"HAProxy refuses to reload: {reason}")
+        return now.current != before.current and f"\nPid: {now.current}\n" in info
+
+    # ---------------------------------------------------------------------------------- the slots
+
+    async def live_slot(self) -> str:
+        """The slot that the running HAProxy's live frontend asks."""
+        for line in (await self._cli.ask(f"show map {self._files.active}")).splitlines():
+            match line.split():
+                case [_, key, turn] if key == LIVE:
+                    return turn.partition(":")[0]
+        raise Refused(
+            RefusalCode.UNCONFIRMED,
+            f"HAProxy does not say which slot of '{self._files.active}' is live",
+        )
+
+    async def load_slot(self, slot: str, plan: Plan) -> Loaded:
+        """Fill a slot that nobody asks: on disk, then in the process.
+
+        Raises:
+            Refused: REJECTED, PROXY_DOWN, DISK.
+        """
+        loaded = plan.loaded(slot)
+        with disk_refusals(f"write slot {slot}"):
+            await trio.to_thread.run_sync(self._write_slot, loaded, plan)
+        for kind in KINDS:
+            await self._cli.replace_map(self._files.map_of(slot, kind), plan.maps[kind])
+        await self._cli.order(f"set map {self._files.tables} {slot} {loaded.table}")
+        return loaded
+
+    async def turn(self, key: str, loaded: Loaded) -> None:
+        """Have a frontend ask another slot, from one request to the next.
+
+        Raises:
+            Refused: REJECTED, PROXY_DOWN.
+        """
+        await self._cli.order(f"set map {self._files.active} {key} {_turn(loaded)}")
+
+    def _write_slot(self, loaded: Loaded, plan: Plan) -> None:
+        files, slot = self._files, loaded.slot
+        for kind in KINDS:
+            files.write(files.map_of(slot, kind), lines_of(plan.maps[kind]))
+        files.write(files.plan_of(slot), loaded.as_file())
+        tables = dict(
+            line.split(" ", 1) for line in files.tables.read_text(encoding="utf-8").splitlines()
+        )
+        tables[slot] = loaded.table
+        files.write(files.tables, lines_of(sorted(tables.items())))
+
+
+def rows_of_servers(state: str) -> list[dict[str, str]]:
+    """The rows of ``show servers state``, by column."""
+    lines = state.splitlines()
+    columns = lines[1].removeprefix("# ").split() if len(lines) > 1 else []
+    return [dict(zip(columns, line.split(), strict=False)) for line in lines[2:] if line.strip()]
+
+
+def _turn(loaded: Loaded) -> str:
+    """A line of ``active.map``: the slot, and in which incarnation its table is served."""
+    return f"{loaded.slot}:{loaded.version.serving.incarnation}"
+
+
+def _reason(lines: Iterable[str]) -> str:
+    telling = [_ALERT.sub("", line) for line in lines if _ALERT.match(line)]
+    return " | ".join(telling)[:_REASON_CHARACTERS] or "it gives no reason"
