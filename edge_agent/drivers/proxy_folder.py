@@ -12,6 +12,7 @@ So a proxy never sees half of a file, and a full disk leaves the old one as it w
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,12 +72,17 @@ class ProxyFolder:
 
     def write(self, path: Path, data: bytes) -> None:
         """Put ``data`` in place of ``path``: whole and durable, or not at all. Raises OSError."""
-        temporary = self.ready_folder / f"{path.parent.name}-{path.name}.new"
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
+        mine = f"{os.getpid()}-{threading.get_ident()}"  # two agents may start one proxy at once
+        temporary = self.ready_folder / f"{path.parent.name}-{path.name}.{mine}.new"
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
 
     def log_size(self) -> int:

@@ -12,7 +12,13 @@ from typing import TypeVar
 import pytest
 import trio
 
-from tests.edge_agent.proxy_harness import EnvoyHarness, HAProxyHarness, Harness, MemoryHarness
+from tests.edge_agent.proxy_harness import (
+    EnvoyHarness,
+    HAProxyHarness,
+    Harness,
+    MemoryHarness,
+    RealHarness,
+)
 
 RealProxy = TypeVar("RealProxy", EnvoyHarness, HAProxyHarness)
 
@@ -48,6 +54,12 @@ async def haproxy(nursery: trio.Nursery) -> AsyncIterator[HAProxyHarness]:
 async def memory() -> MemoryHarness:
     harness = MemoryHarness()
     await harness.driver.start()
+    return harness
+
+
+@pytest.fixture(params=["envoy", "haproxy"])
+def real(request: pytest.FixtureRequest) -> RealHarness:
+    harness: RealHarness = request.getfixturevalue(request.param)
     return harness
 
 

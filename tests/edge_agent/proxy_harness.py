@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
+import resource
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import trio
 from attrs import evolve
@@ -20,6 +23,8 @@ from edge_agent.drivers.haproxy.driver import HAProxyDriver
 from edge_agent.drivers.haproxy.files import Files as HAProxyFiles
 from edge_agent.drivers.haproxy.settings import HAProxySettings
 from edge_agent.drivers.memory import MemoryDriver, MemoryProxy
+from edge_agent.drivers.proxy_folder import ProxyFolder
+from edge_agent.drivers.proxy_settings import ProxySettings
 from edge_agent.request import Answer, AskError, Request
 from edge_agent.sample_backend import SampleBackend, run_backend
 from turnout.protocol.identifiers import Epoch, Region, ServiceName
@@ -66,6 +71,25 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
             if await condition():
                 return
             await trio.sleep(0.005)
+
+
+def marks(answer: Answer) -> tuple[int, str | None, str | None, str | None]:
+    return (
+        answer.status,
+        answer.headers.get("x-turnout-epoch"),
+        answer.headers.get("x-turnout-service"),
+        answer.headers.get("x-turnout-colour"),
+    )
+
+
+@contextmanager
+def no_file_longer_than(limit_bytes: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class Harness(abc.ABC):
@@ -134,20 +158,25 @@ class MemoryHarness(Harness):
 class RealHarness(Harness):
     """A proxy that Turnout owns, with two sample backends."""
 
-    backends: dict[Colour, SampleBackend]
+    driver_type: ClassVar[type[Any]]
+    files: ProxyFolder
+    settings: ProxySettings
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.nursery = nursery
         self.backends = {colour: SampleBackend(name=colour.value) for colour in Colour}
         self.held: list[Answer | AskError] = []
 
-    @abc.abstractmethod
-    def patient_driver(self, seconds: float) -> Driver:
-        """One that waits so long for an answer."""
+    def driver_with(self, **changes: Any) -> Driver:
+        made: Driver = self.driver_type(evolve(self.settings, **changes))
+        return made
+
+    def new_driver(self) -> Driver:
+        return self.driver_with()
 
     @property
-    @abc.abstractmethod
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        return int(self.files.pid.read_text())
 
     async def start_backends(self) -> None:
         self.blue = Backends(addresses=(await self.start_backend(self.backends[BLUE]),))
@@ -160,6 +189,13 @@ class RealHarness(Harness):
 
     def kill_proxy(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """To every process of the proxy's, as long as there is one."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(int(folder.name)) == self.pid:
+                    os.kill(int(folder.name), number)
 
     async def break_backend(self, colour: Colour) -> None:
         self.backends[colour].healthy = False
@@ -174,7 +210,7 @@ class RealHarness(Harness):
         await until(counted)
 
     async def _hold(self, seconds: float) -> None:
-        patient = self.patient_driver(seconds + PATIENCE_S)
+        patient = self.driver_with(probe_timeout_s=seconds + PATIENCE_S)
         try:
             self.held.append(await patient.ask(Request(host=HOST, path=f"/slow?seconds={seconds}")))
         except AskError as error:
@@ -182,7 +218,8 @@ class RealHarness(Harness):
 
 
 class EnvoyHarness(RealHarness):
-    driver: EnvoyDriver
+    driver_type = EnvoyDriver
+    files: EnvoyFiles
 
     def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
         super().__init__(nursery)
@@ -192,37 +229,18 @@ class EnvoyHarness(RealHarness):
         )
         self.driver = self.new_driver()
 
-    def new_driver(self) -> EnvoyDriver:
-        return EnvoyDriver(self.settings)
-
-    def patient_driver(self, seconds: float) -> EnvoyDriver:
-        return EnvoyDriver(evolve(self.settings, probe_timeout_s=seconds))
-
-    @property
-    def pid(self) -> int:
-        return int(self.files.pid.read_text())
-
 
 class HAProxyHarness(RealHarness):
-    driver: HAProxyDriver
+    driver_type = HAProxyDriver
+    files: HAProxyFiles
 
     def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
         super().__init__(nursery)
         self.files = HAProxyFiles(folder)
         self.settings = HAProxySettings(
-            region=REGION, state_dir=folder, listen=f"127.0.0.1:{free_port()}", probe_timeout_s=1.0
+            region=REGION, state_dir=folder, listen=f"127.0.0.1:{free_port()}"
         )
         self.driver = self.new_driver()
-
-    def new_driver(self) -> HAProxyDriver:
-        return HAProxyDriver(self.settings)
-
-    def patient_driver(self, seconds: float) -> HAProxyDriver:
-        return HAProxyDriver(evolve(self.settings, probe_timeout_s=seconds))
-
-    @property
-    def pid(self) -> int:
-        return int(self.files.pid.read_text())
 
 
 def free_port() -> int:

@@ -5,6 +5,8 @@
 - The admin socket can do anything, so it has mode 0600 too, as the master's has.
 - ``http-after-response`` marks HAProxy's own answers too, and overwrites what a backend forges.
 - A retry is for a refused connection only (``retry-on conn-failure``): no backend has seen the request.
+  It goes to the next server at once, with ``roundrobin``; with any other balancing, or to the only
+  server, HAProxy waits a second first.
 """
 
 from __future__ import annotations
@@ -23,8 +25,12 @@ from edge_agent.request import endpoint_of
 LIVE, STAGED = "live", "staged"
 """The keys of ``active.map``."""
 
-CHECK = "check inter 2s fastinter 500ms downinter 1s fall 2 rise 1"
-"""A connection every two seconds: a server that takes none gets no requests."""
+CHECK = (
+    "check inter 5s fastinter 250ms downinter 1s fall 2 rise 1 "
+    "observe layer4 error-limit 1 on-error fastinter"
+)
+"""A connection every five seconds, and at once when one of a request's failed: a server that takes none is
+down half a second later, and up again within a second."""
 
 _REPLY = "http-request return status {status} content-type text/plain"
 
@@ -40,10 +46,10 @@ def process_config(settings: HAProxySettings, files: Files) -> bytes:
         *threads,
         "defaults turnout",
         "  mode http",
-        "  balance leastconn",
+        "  balance roundrobin",
         "  option forwardfor",
         "  option redispatch 1",
-        "  retries 2",
+        "  retries 1",
         "  retry-on conn-failure",
         "  timeout http-request 10s",
         f"  timeout connect {_ms(settings.connect_timeout_s)}",
