@@ -2,7 +2,7 @@
 
 The most specific host wins, then the longest path prefix among the services of that host. A host
 is exact (``a.example``), a suffix (``*.example``), a prefix (``a.*``) or everything (``*``), in this
-order; a request whose host matched but whose path did not belongs to nobody. A prefix matches whole
+order, whatever the case of its letters; a request whose host matched but whose path did not belongs to nobody. A prefix matches whole
 path elements, as in the Kubernetes Gateway API: ``/api`` matches ``/api`` and ``/api/x``, not ``/apis``.
 """
 
@@ -28,7 +28,8 @@ def owner(table: RoutingTable, host: str, path: str) -> Service | None:
 
 def best_host(patterns: Iterable[str], host: str) -> str | None:
     """Return the most specific pattern that matches ``host``."""
-    matching = [pattern for pattern in patterns if _host_matches(pattern, host)]
+    asked = host.lower()
+    matching = [pattern for pattern in patterns if _host_matches(pattern, asked)]
     return max(matching, key=_specificity, default=None)
 
 

@@ -10,6 +10,7 @@ import trio
 from attrs import evolve
 
 from edge_agent.drivers.base import RefusalCode, Refused
+from edge_agent.drivers.matching import owner
 from edge_agent.probe import PROBES_IN_A_ROW, NotProven, prove
 from edge_agent.request import AskError
 from tests.edge_agent.proxy_harness import (
@@ -287,6 +288,29 @@ async def test_longest_prefix_wins_by_whole_path_elements(proxy: Harness) -> Non
         "/api?x=/": "api",
         "/apis": "site",
     }
+
+
+async def test_every_proxy_matches_by_the_one_rule(proxy: Harness) -> None:
+    hosts = ("a.example", "*.example", "*.b.example", "a.*", "a.b.*", "*")
+    prefixes = ("/", "/x", "/x/", "/x/y")
+    table = make_table(
+        *(
+            proxy.service(name=f"s{h}-{p}", hosts=(host,), path_prefix=prefix)
+            for h, host in enumerate(hosts)
+            for p, prefix in enumerate(prefixes)
+            if (h + p) % 3  # so that every host lacks some prefix
+        )
+    )
+    await proxy.driver.stage(Epoch(1), table, ())
+    await proxy.driver.activate(active(1, table))
+    asked = ("a.example", "c.example", "c.b.example", "a.b.example", "a.b.c", "a.org", "A.Example")
+    paths = ("/", "/x", "/x/", "/x/z", "/x/y", "/x/y/", "/x/yy", "/xx", "/x?y=/x/y")
+    for host in asked:
+        for path in paths:
+            answer = await proxy.get(path, host=host)
+            found = owner(table, host, path.partition("?")[0])
+            mark = answer.headers.get("x-turnout-service")
+            assert mark == (found.name if found else None), (host, path)
 
 
 async def test_host_matches_but_path_does_not_is_404_with_the_epoch(proxy: Harness) -> None:

@@ -235,7 +235,10 @@ def blue_in_eu(backends: Backends) -> Service:
         (blue_in_eu(Backends(addresses=("a:1", "a:1"))), "an address is listed twice"),
         *(
             (blue_in_eu(Backends(addresses=(address,))), f"'{address}' must be host:port")
-            for address in ("a", ":1", " :1", "a:", "a:x", "a:0", "a:65536", "a:-1", "a:1.5")
+            for address in (
+                *("a", ":1", " :1", "a:", "a:x", "a:0", "a:65536", "a:-1", "a:1.5"),
+                *("a b:1", "a\n  server evil b:1", "a\x00:1", "ä:1", "a:１"),  # noqa: RUF001
+            )
         ),
     ],
 )

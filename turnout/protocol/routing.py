@@ -303,7 +303,8 @@ def _backend_faults(backends: Backends) -> Iterator[str]:
         yield "the cluster's name is blank"
     for address in backends.addresses:
         host, colon, port = address.rpartition(":")
-        if not (colon and host.strip() and port.isdecimal() and 0 < int(port) <= MAX_PORT):
-            yield f"'{address}' must be host:port with a port from 1 to 65535"
+        is_word = address.isascii() and address.isprintable() and len(host.split()) == 1
+        if not (colon and is_word and port.isdecimal() and 0 < int(port) <= MAX_PORT):
+            yield f"'{address}' must be host:port with a port from 1 to 65535, without blanks"
     if len(set(backends.addresses)) != len(backends.addresses):
         yield "an address is listed twice"

@@ -40,7 +40,7 @@ from edge_agent.drivers.haproxy.files import SLOTS, Files
 from edge_agent.drivers.haproxy.loading import Loader
 from edge_agent.drivers.haproxy.settings import HAProxySettings, find_binary
 from edge_agent.drivers.haproxy.slot import Loaded
-from edge_agent.drivers.haproxy.workers import Master, rows
+from edge_agent.drivers.haproxy.workers import Master, rows, shut_down
 from edge_agent.drivers.proxy_folder import check_socket_path, disk_refusals
 from edge_agent.drivers.proxy_process import ProxyProcess, find, find_or_spawn
 from edge_agent.drivers.version import Version, version_at
@@ -174,11 +174,12 @@ class HAProxyDriver(Driver):
                 f"the table in force sends requests of '{service.name}' to {colour}",
             )
         left = await self._sum("scur", names)
-        for pid in (await self._master.processes()).all:
-            worker = self._master.worker(pid)
-            for backend, content in self._loader.pool.contents():
-                for server in content.servers if backend in names else ():
-                    await worker.order(f"shutdown sessions server {backend}/{server}")
+        processes = await self._master.processes()
+        for backend, content in self._loader.pool.contents():
+            for server in content.servers if backend in names else ():
+                await self._cli.order(f"shutdown sessions server {backend}/{server}")
+        for pid in processes.former:
+            await shut_down(self._master.worker(pid), names)
         return left
 
     # ------------------------------------------------------------------------------ the process
@@ -202,8 +203,10 @@ class HAProxyDriver(Driver):
         return process
 
     async def _is_ready(self) -> bool:
+        """Whether worker and master answer: the master does last."""
         try:
-            return (await self._cli.ask("show info")).startswith("Name: HAProxy")
+            await self._cli.ask("show info")
+            return (await self._master.processes()).current is not None
         except Refused:
             return False
 

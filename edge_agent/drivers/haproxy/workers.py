@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from attrs import frozen
@@ -15,6 +16,8 @@ from attrs import frozen
 from edge_agent.drivers.haproxy.cli import Cli
 
 _PROCESS = re.compile(r"(\d+)\s+(master|worker)\s+(\d+)(?:\s+\[failed: (\d+)\])?")
+
+_SESSION = re.compile(r"(0x[0-9a-f]+): .*\bbe=(\S+) ")
 
 
 @frozen(kw_only=True)
@@ -72,6 +75,14 @@ class Master:
     def worker(self, pid: int) -> Cli:
         """The way to one worker."""
         return self._cli.to_worker(pid)
+
+
+async def shut_down(worker: Cli, backends: AbstractSet[str]) -> None:
+    """Shut the sessions at these backends down one by one: a former worker does it in no other way."""
+    for line in (await worker.ask("show sess")).splitlines():
+        found = _SESSION.match(line)
+        if found and found[2] in backends:
+            await worker.ask(f"shutdown session {found[1]}")  # which may have ended since
 
 
 def rows(csv: str) -> Iterator[dict[str, str]]:
