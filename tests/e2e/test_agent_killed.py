@@ -38,7 +38,7 @@ async def test_agent_killed_between_flip_and_journal_finds_its_proxy_ahead_and_t
     site = patient_site
     epoch = await site.next_epoch()
     first, *_, silent = site.regions
-    envoy = site.envoy_pid(first)
+    envoy = site.proxy_pid(first)
     pause(site.agent(silent).pid)  # holds the decision back until the proxy is paused
     command = site.begin("switch", SERVICE, "--to", "green", "--wait-for", "live")
     await site.has_promised(first, epoch)
@@ -51,10 +51,10 @@ async def test_agent_killed_between_flip_and_journal_finds_its_proxy_ahead_and_t
         resume(envoy)
     # The proxy flips, and nobody is there to write it down.
     await site.until(lambda: _serves(site, first, epoch), "the proxy flips by itself")
-    assert site.envoy_pid(first) == envoy
+    assert site.proxy_pid(first) == envoy
     site.agent(first).start()
     await is_live_everywhere(site, command, epoch)
-    assert site.envoy_pid(first) == envoy
+    assert site.proxy_pid(first) == envoy
 
 
 async def is_live_everywhere(site: Site, command: Command, epoch: Epoch) -> None:
@@ -70,7 +70,7 @@ async def is_live_everywhere(site: Site, command: Command, epoch: Epoch) -> None
 async def _is_told(site: Site, region: RegionPlan, epoch: Epoch) -> bool:
     """Whether the routes that the live listener reads are those of an epoch."""
     await trio.lowlevel.checkpoint()
-    routes = Files(site.plan.envoy_folder(region)).live.read_bytes()
+    routes = Files(site.plan.proxy_folder(region)).live.read_bytes()
     return Loaded.read(routes).version.serving.epoch == epoch
 
 

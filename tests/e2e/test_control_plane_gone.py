@@ -43,11 +43,11 @@ async def test_agent_and_proxy_restarted_without_a_control_plane_serve_what_they
         traffic.share(without=first.name)
         await trio.sleep(LAST_SLOW_S)
         site.agent(first).kill()
-        old = site.envoy_pid(first)
+        old = site.proxy_pid(first)
         os.kill(old, signal.SIGKILL)
         site.agent(first).start()
         await site.serves(first, epoch)
-        assert site.envoy_pid(first) != old
+        assert site.proxy_pid(first) != old
         traffic.share()
         assert await site.answers() == before
         requests, _ = traffic.judge()

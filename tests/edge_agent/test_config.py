@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import EXAMPLE, AgentSettings, load_settings, parse_settings
+from edge_agent.daemon import proxy_driver
+from edge_agent.drivers.haproxy.driver import HAProxyDriver
 from turnout.runtime.config import ConfigError
 
 FOLDER = Path("/etc/turnout")
@@ -32,12 +34,15 @@ def test_example_gives_defaults_where_keys_are_commented_out() -> None:
     assert given == parse(REQUIRED)
     assert given.listen_address == ("127.0.0.1", 0)
     assert given.state_folder == FOLDER / "state"
+    assert given.envoy is not None
     assert given.envoy.state_dir == FOLDER / "state/envoy"
 
 
 def test_example_with_every_key_set_says_what_the_comments_say() -> None:
     given, short = parse(uncommented(EXAMPLE)), parse(REQUIRED)
     assert given.timing == short.timing
+    assert given.envoy is not None
+    assert short.envoy is not None
     assert given.envoy.connect_timeout_s == short.envoy.connect_timeout_s
     assert given.envoy.binary == Path("/usr/bin/envoy")
     assert given.tls is not None
@@ -70,8 +75,26 @@ def test_impossible_value_is_refused_with_key_and_rule(line: str, names: list[st
 
 def test_every_fault_is_named_at_once() -> None:
     said = refusal('id = "A"\nfoo = 1\n')
-    for key in ("id must have", "foo is not a known key", "region is missing", "envoy is missing"):
+    for key in ("id must have", "foo is not a known key", "region is missing"):
         assert key in said
+
+
+def test_proxy_may_be_haproxy() -> None:
+    text = REQUIRED.replace("[envoy]", "[haproxy]") + 'threads = 2\nbinary = "haproxy"\n'
+    given = parse(text)
+    assert given.envoy is None
+    assert given.haproxy is not None
+    assert given.haproxy.threads == 2
+    assert given.haproxy.binary == FOLDER / "haproxy"
+    assert given.haproxy.state_dir == FOLDER / "state/haproxy"
+    assert isinstance(proxy_driver(given), HAProxyDriver)
+
+
+def test_file_names_one_proxy() -> None:
+    none = REQUIRED.partition("[envoy]")[0]
+    both = REQUIRED + '[haproxy]\nlisten = "0.0.0.0:8081"\n'
+    assert "[envoy] or [haproxy] is missing: the proxy" in refusal(none)
+    assert "give one of them, not [envoy] and [haproxy]" in refusal(both)
 
 
 def test_https_without_tls_is_refused() -> None:

@@ -17,7 +17,7 @@ import trio
 from attrs import define, field
 
 from edge_agent.config import load_settings
-from edge_agent.daemon import envoy_driver, open_state
+from edge_agent.daemon import open_state, proxy_driver
 from edge_agent.sample_backend import SampleBackend, run_backend
 from tests.edge_agent.fake_coordinator import (
     DOMAIN,
@@ -144,7 +144,7 @@ async def host(folder: Path, leader: FakeCoordinator) -> AsyncIterator[Installat
         if installed.process is not None:
             installed.signal(signal.SIGKILL)
         with trio.CancelScope(shield=True):
-            await envoy_driver(load_settings(installed.config)).stop_proxy()
+            await proxy_driver(load_settings(installed.config)).stop_proxy()
 
 
 @pytest.fixture

@@ -27,11 +27,21 @@ def _regions(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     return ",".join(names)
 
 
+def _proxies(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    from turnout.dev.plan import proxy_names
+
+    try:
+        return ",".join(proxy_names(value))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command(
     cls=WithExamples,
     examples=(
         "turnout dev",
         "turnout dev --regions eu,us --etcd 1",
+        "turnout dev --proxies envoy,haproxy",
         "turnout dev --demo",
     ),
 )
@@ -57,6 +67,14 @@ def _regions(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     show_default=True,
     help="How many members of etcd.",
 )
+@click.option(
+    "--proxies",
+    default="envoy",
+    show_default=True,
+    callback=_proxies,
+    metavar="NAME,NAME",
+    help="The regions' proxies, in turn: envoy, haproxy.",
+)
 @click.option("--demo", is_flag=True, help="Play the demo and end; 0 if it was as promised.")
 @click.option("--json", "as_json", is_flag=True, help="Print addresses (or the demo) as JSON.")
 @click.option(
@@ -66,9 +84,15 @@ def _regions(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     help="Keep logs, journals and etcd's data here.  [default: removed in the end]",
 )
 def dev(
-    regions: str, coordinators: int, etcd: str, demo: bool, as_json: bool, keep: Path | None
+    regions: str,
+    coordinators: int,
+    etcd: str,
+    proxies: str,
+    demo: bool,
+    as_json: bool,
+    keep: Path | None,
 ) -> None:
-    """Run etcd, coordinators, agents, Envoys and sample backends on this machine.
+    """Run etcd, coordinators, agents, proxies and sample backends on this machine.
 
     All of it is real, on loopback and on free ports. Ctrl-C ends everything; nothing is left
     behind, however it ends. --demo plays six acts under load: first table, switch, rollback,
@@ -81,10 +105,11 @@ def dev(
         raise CommandError(f"{keep} is not empty: name a new folder", ExitCode.REFUSED)
     folder = keep.absolute() if keep is not None else _temporary()
     if len(bytes(folder)) > MAX_FOLDER_BYTES:
-        text = f"{folder} is too long for Envoy's sockets: at most {MAX_FOLDER_BYTES} bytes"
+        text = f"{folder} is too long for the proxies' sockets: at most {MAX_FOLDER_BYTES} bytes"
         raise CommandError(f"{text}; name a shorter folder with --keep DIR", ExitCode.REFUSED)
     options = ["--folder", str(folder), "--regions", regions, "--coordinators", str(coordinators)]
-    options += ["--etcd", etcd, *(["--demo"] if demo else []), *(["--json"] if as_json else [])]
+    options += ["--etcd", etcd, "--proxies", proxies]
+    options += [*(["--demo"] if demo else []), *(["--json"] if as_json else [])]
     command = [sys.executable, "-m", "turnout.dev.main", *options]
     raise click.exceptions.Exit(run_kept(command, folder, keep_folder=keep is not None))
 

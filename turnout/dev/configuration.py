@@ -8,6 +8,9 @@ from pathlib import Path
 
 from turnout.dev.plan import COLOURS, DOMAIN, HOST, SERVICE, FleetPlan, RegionPlan
 
+_WORKERS = {"envoy": "concurrency", "haproxy": "threads"}
+"""What the number of a proxy's threads is called."""
+
 
 def coordinator_toml(plan: FleetPlan, number: int, etcd: Sequence[str], key: Path) -> str:
     """``coordinator.toml`` of one replica; failover is quick, for etcd is next door."""
@@ -38,10 +41,10 @@ key_file = "agent.key"
 state_folder = "state"
 listen = "127.0.0.1:{region.agent_port}"
 
-[envoy]
+[{region.proxy}]
 listen = "{region.edge}"
-state_dir = {_text(plan.envoy_folder(region))}
-concurrency = 1
+state_dir = {_text(plan.proxy_folder(region))}
+{_WORKERS[region.proxy]} = 1
 """
 
 

@@ -75,10 +75,13 @@ class Fleet:
         if ended.code != 0:
             raise FleetError(f"the first table was not taken:\n{ended.said}")
 
-    def envoy_pid(self, region: RegionPlan) -> int | None:
-        """The process of a region's Envoy; None while there is none."""
-        pids = programs_below(self.plan.envoy_folder(region), "envoy")
-        return pids[0] if pids else None
+    def proxy_pid(self, region: RegionPlan) -> int | None:
+        """The process of a region's proxy, its master if it has several; None while there is none."""
+        for pid in programs_below(self.plan.proxy_folder(region), region.proxy):
+            with suppress(ProcessLookupError):
+                if os.getsid(pid) == pid:
+                    return pid
+        return None
 
     async def agent_status(self, region: RegionPlan) -> dict[str, Any]:
         """What an agent says of itself; empty while it does not answer."""
@@ -130,7 +133,7 @@ class Fleet:
             await trio.sleep(_POLL_S)
 
     async def stop(self) -> None:
-        """Ends everything in order but the Envoys, which outlive their agents: :meth:`kill` ends them."""
+        """Ends everything in order but the proxies, which outlive their agents: :meth:`kill` ends them."""
         for programs in (self.agents.values(), self.coordinators, self.backends.values()):
             async with trio.open_nursery() as nursery:
                 for program in programs:
@@ -144,6 +147,7 @@ class Fleet:
         for program in self.programs:
             program.kill()
         self.etcd.kill()
-        for pid in programs_below(self.plan.folder / "envoy", "envoy"):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for proxy in {region.proxy for region in self.plan.regions}:
+            for pid in programs_below(self.plan.proxies_folder, proxy):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
 """The fleet program: what ``turnout dev`` runs below its keeper.
 
-python -m turnout.dev.main --folder DIR --regions 3 --coordinators 2 --etcd 1 [--demo] [--json]
+python -m turnout.dev.main --folder DIR --regions 3 --coordinators 2 --etcd 1 --proxies envoy [--demo] [--json]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.console import Console
 from turnout.cli import render, terminal
 from turnout.dev.demo.play import play
 from turnout.dev.fleet import Fleet, FleetError
-from turnout.dev.plan import HOST, SERVICE, FleetPlan, make_plan, region_names
+from turnout.dev.plan import HOST, SERVICE, FleetPlan, make_plan, proxy_names, region_names
 from turnout.dev.programs import ProgramFailedError
 from turnout.dev.running import running_fleet
 from turnout.runtime.etcd_server import EtcdNotReadyError
@@ -84,6 +84,7 @@ def _show_addresses(console: Console, plan: FleetPlan) -> None:
     rows = [
         (
             region.name,
+            region.proxy,
             f"http://{region.edge}",
             region.agent,
             f"http://127.0.0.1:{region.agent_port}/status",
@@ -92,7 +93,7 @@ def _show_addresses(console: Console, plan: FleetPlan) -> None:
         )
         for region in plan.regions
     ]
-    titles = ("REGION", "EDGE (ENVOY)", "AGENT", "ITS STATUS", "BLUE", "GREEN")
+    titles = ("REGION", "PROXY", "EDGE", "AGENT", "ITS STATUS", "BLUE", "GREEN")
     table = render.table(*titles, rows=rows)
     console.print()
     console.print(table)
@@ -126,13 +127,26 @@ def _causes(error: BaseException) -> list[BaseException]:
 @click.option("--regions", required=True)
 @click.option("--coordinators", type=int, required=True)
 @click.option("--etcd", type=int, required=True)
+@click.option("--proxies", required=True)
 @click.option("--demo", is_flag=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(
-    folder: Path, regions: str, coordinators: int, etcd: int, demo: bool, as_json: bool
+    folder: Path,
+    regions: str,
+    coordinators: int,
+    etcd: int,
+    proxies: str,
+    demo: bool,
+    as_json: bool,
 ) -> None:
     """Run a whole fleet below one folder."""
-    plan = make_plan(folder, region_names(regions), coordinators=coordinators, etcd_members=etcd)
+    plan = make_plan(
+        folder,
+        region_names(regions),
+        coordinators=coordinators,
+        etcd_members=etcd,
+        proxies=proxy_names(proxies),
+    )
     try:
         code = trio.run(lambda: run(plan, demo=demo, as_json=as_json))
     except BaseExceptionGroup as group:

@@ -15,7 +15,9 @@ HOST = "checkout.example"
 COLOURS = ("blue", "green")
 DOMAIN = "dev"
 MAX_FOLDER_BYTES = 80
-"""A socket's path may have 107 bytes (unix(7)), and Envoy's are three levels down."""
+"""A socket's path may have 107 bytes (unix(7)), and a proxy's are three levels down."""
+PROXIES = ("envoy", "haproxy")
+"""What a region's edge may be."""
 REGION_NAMES = (
     "eu-west-1",
     "us-east-1",
@@ -43,11 +45,21 @@ def region_names(wanted: str) -> tuple[str, ...]:
     return names
 
 
+def proxy_names(wanted: str) -> tuple[str, ...]:
+    """``envoy,haproxy`` -> both. Raises ValueError."""
+    names = tuple(part.strip() for part in wanted.split(",") if part.strip())
+    unknown = [name for name in names if name not in PROXIES]
+    if unknown or not names:
+        raise ValueError(f"name proxies, separated by commas: {', '.join(PROXIES)}")
+    return names
+
+
 @frozen(kw_only=True)
 class RegionPlan:
-    """One region: its edge (an Envoy and its agent) and its backends."""
+    """One region: its edge (a proxy and its agent) and its backends."""
 
     name: str
+    proxy: str
     edge_port: int
     agent_port: int
     backend_ports: dict[str, int]
@@ -87,9 +99,14 @@ class FleetPlan:
         """One region by name."""
         return next(region for region in self.regions if region.name == name)
 
-    def envoy_folder(self, region: RegionPlan) -> Path:
-        """Where a region's Envoy has its files: a short path, for its sockets are below it."""
-        return self.folder / "envoy" / str(self.regions.index(region))
+    @property
+    def proxies_folder(self) -> Path:
+        """Where all proxies have their files."""
+        return self.folder / "proxy"
+
+    def proxy_folder(self, region: RegionPlan) -> Path:
+        """Where a region's proxy has its files: a short path, for its sockets are below it."""
+        return self.proxies_folder / str(self.regions.index(region))
 
     @property
     def table_file(self) -> Path:
@@ -108,6 +125,7 @@ class FleetPlan:
                 {
                     "region": region.name,
                     "edge": f"http://{region.edge}",
+                    "proxy": region.proxy,
                     "agent": region.agent,
                     "agent_status": f"http://127.0.0.1:{region.agent_port}/status",
                     "backends": {colour: region.backend(colour) for colour in COLOURS},
@@ -118,9 +136,14 @@ class FleetPlan:
 
 
 def make_plan(
-    folder: Path, regions: tuple[str, ...], *, coordinators: int, etcd_members: int
+    folder: Path,
+    regions: tuple[str, ...],
+    *,
+    coordinators: int,
+    etcd_members: int,
+    proxies: tuple[str, ...] = PROXIES[:1],
 ) -> FleetPlan:
-    """Chooses a free port for everything."""
+    """Chooses a free port for everything; the regions get the proxies in turn."""
     ports: Iterator[int] = iter(free_ports(len(regions) * 4 + coordinators))
     return FleetPlan(
         folder=folder,
@@ -129,10 +152,11 @@ def make_plan(
         regions=tuple(
             RegionPlan(
                 name=name,
+                proxy=proxies[number % len(proxies)],
                 edge_port=next(ports),
                 agent_port=next(ports),
                 backend_ports={colour: next(ports) for colour in COLOURS},
             )
-            for name in regions
+            for number, name in enumerate(regions)
         ),
     )

@@ -57,7 +57,7 @@ async def _start(fleet: Fleet, say: Callable[[str], None]) -> None:
     await fleet.etcd.ready()
     domain_key = await _start_coordinators(fleet)
     regions = counted(len(plan.regions), "region")
-    say(f"starting {regions} (agent, Envoy, blue and green backends) ...")
+    say(f"starting {regions} (agent, proxy, blue and green backends) ...")
     await _until(fleet, lambda: _has_leader(fleet))
     async with trio.open_nursery() as nursery:
         for region in plan.regions:
@@ -110,7 +110,7 @@ async def _start_coordinators(fleet: Fleet) -> str:
 async def _start_agent(fleet: Fleet, region: RegionPlan, domain_key: str) -> None:
     """Makes an agent's key, enrols it, and starts it behind a link of its own."""
     folder = _folder(fleet.plan, f"agents/{region.name}")
-    fleet.plan.envoy_folder(region).mkdir(parents=True, exist_ok=True)
+    fleet.plan.proxy_folder(region).mkdir(parents=True, exist_ok=True)
     link = AgentLink(region.agent, fleet.plan.coordinators)
     await fleet.nursery.start(link.serve)
     fleet.links[region.name] = link

@@ -125,16 +125,18 @@ async def control_plane_gone(stage: Stage, report: ActReport) -> None:
     )
     # A proxy that dies takes its connections along: users are moved to the other regions first,
     # as the tier before the edges does for maintenance.
-    stage.say(f"  traffic of {region.name} goes elsewhere; kill -9 its Envoy, and start it again")
+    stage.say(
+        f"  traffic of {region.name} goes elsewhere; kill -9 its {region.proxy}, and start it again"
+    )
     stage.traffic.share(without=region.name)
     await trio.sleep(_LAST_SLOW_S)
     fleet.agents[region.name].kill()
-    envoy = fleet.envoy_pid(region)
-    if envoy is not None:
-        os.kill(envoy, signal.SIGKILL)
+    proxy = fleet.proxy_pid(region)
+    if proxy is not None:
+        os.kill(proxy, signal.SIGKILL)
     fleet.agents[region.name].start()
     again = await _serves_again(stage, region, before)
-    report.promise(f"Envoy of {region.name} was killed", envoy is not None)
+    report.promise(f"{region.proxy} of {region.name} was killed", proxy is not None)
     report.promise("started again, it serves the same epoch, from disk alone", again)
     stage.traffic.share()
     await trio.sleep(2 * SETTLE_S)
