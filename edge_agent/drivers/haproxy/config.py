@@ -14,16 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_agent.drivers.base import COLOUR_HEADER, EPOCH_HEADER, SERVICE_HEADER
-from edge_agent.drivers.haproxy.files import SLOTS, Files
+from edge_agent.drivers.haproxy.files import Files
 from edge_agent.drivers.haproxy.pool import Content, Pool, backend_name, is_numeric
 from edge_agent.drivers.haproxy.settings import HAProxySettings
 from edge_agent.drivers.haproxy.slot import KINDS, NOWHERE
 from edge_agent.drivers.matching import EVERYTHING
+from edge_agent.drivers.slots import LIVE, SLOTS, STAGED
 from edge_agent.drivers.version import VERSION_HOST
 from edge_agent.request import endpoint_of
-
-LIVE, STAGED = "live", "staged"
-"""The keys of ``active.map``."""
 
 CHECK = (
     "check inter 5s fastinter 250ms downinter 1s fall 2 rise 1 "

@@ -20,15 +20,11 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from edge_agent.drivers.proxy_folder import ProxyFolder
-
-SLOTS = ("a", "b", "c", "d")
-"""Enough for the table that is live, the one that HAProxy was told last should it not be live yet, the
-one that is staged, and the one that is about to be staged in its place."""
+from edge_agent.drivers.slots import SLOTS, SlotFolder
 
 
 @frozen
-class Files(ProxyFolder):
+class Files(SlotFolder):
     """Paths below one state folder."""
 
     proxy: ClassVar[str] = "haproxy"

@@ -17,13 +17,14 @@ import trio.to_thread
 from edge_agent.drivers.base import RefusalCode, Refused
 from edge_agent.drivers.haproxy import slot as slots
 from edge_agent.drivers.haproxy.cli import Cli
-from edge_agent.drivers.haproxy.config import CHECK, LIVE, STAGED, routing_config
-from edge_agent.drivers.haproxy.files import SLOTS, Files
-from edge_agent.drivers.haproxy.pool import Content, Pool, backend_name, needed_by, read_pool
+from edge_agent.drivers.haproxy.config import CHECK, routing_config
+from edge_agent.drivers.haproxy.files import Files
+from edge_agent.drivers.haproxy.pool import Pool, backend_name, needed_by, read_pool
 from edge_agent.drivers.haproxy.settings import HAProxySettings, find_binary
-from edge_agent.drivers.haproxy.slot import KINDS, Loaded, Plan, lines_of
+from edge_agent.drivers.haproxy.slot import KINDS, Plan, lines_of
 from edge_agent.drivers.haproxy.workers import Master, Processes, rows
 from edge_agent.drivers.proxy_folder import disk_refusals
+from edge_agent.drivers.slots import LIVE, SLOTS, Loaded
 from turnout.protocol.identifiers import Epoch
 from turnout.protocol.routing import RoutingTable
 
@@ -45,6 +46,7 @@ class Loader:
         self._cli = cli
         self._master = master
         self._draining: set[str] = set()
+        self._probed: frozenset[str] = frozenset()
         self.pool = Pool()
 
     # ---------------------------------------------------------------------------------- the files
@@ -61,73 +63,58 @@ class Loader:
         if not files.tables.exists():
             files.write(files.tables, lines_of([(slot, Loaded().table) for slot in SLOTS]))
         if not files.active.exists():
-            self.write_active(Loaded(slot=SLOTS[0]))
+            files.write_active(Loaded(slot=SLOTS[0]))
         if files.routing.exists():
             self.pool = read_pool(files.routing.read_text(encoding="utf-8"))
         else:
             self.write_routing()
 
-    def read_told(self) -> Loaded:
-        """What HAProxy was told to serve. Raises OSError; Refused (DISK) if the files are damaged."""
-        path = self._files.active
-        try:
-            turns = dict(line.split(" ", 1) for line in path.read_text("utf-8").splitlines())
-            slot, number = turns[LIVE].split(":")
-            return self.read_slot(slot).under(int(number))
-        except (ValueError, KeyError, TypeError) as error:
-            raise Refused(
-                RefusalCode.DISK,
-                f"'{path}' and what it names are not as Turnout wrote them ({error}): stop HAProxy, "
-                "remove the maps folder and start the agent, which restores the table in force "
-                "from its journal",
-            ) from error
-
-    def read_slot(self, slot: str) -> Loaded:
-        """What is in a slot, in no incarnation. Raises OSError, ValueError, KeyError, TypeError."""
-        if slot not in SLOTS:
-            raise ValueError(f"'{slot}' is no slot")
-        path = self._files.plan_of(slot)
-        return Loaded.read(slot, path.read_bytes()) if path.exists() else Loaded(slot=slot)
-
-    def write_active(self, loaded: Loaded) -> None:
-        """Have it live after a restart. Raises OSError."""
-        self._files.write(
-            self._files.active, lines_of([(k, _turn(loaded)) for k in (LIVE, STAGED)])
-        )
-
     def write_routing(self) -> None:
         """Have the pool as it is after a restart. Raises OSError."""
         self._files.write(self._files.routing, self._routing(self.pool))
 
-    def is_in_step(self) -> bool:
-        """Whether HAProxy was started with these settings. Raises OSError."""
-        return self._files.routing.read_bytes() == self._routing(self.pool)
+    def routing(self) -> bytes:
+        """HAProxy's frontends and backends as the settings want them, with the pool as it is."""
+        return self._routing(self.pool)
 
     def _routing(self, pool: Pool) -> bytes:
         return routing_config(self._settings, self._files, pool)
 
     # ------------------------------------------------------------------------------- the backends
 
-    async def resume(self, in_use: AbstractSet[str]) -> None:
+    async def resume(self, told: Loaded, serving: Loaded) -> None:
         """Bring a HAProxy that was found in step with the files: its agent may have been killed between."""
         await self._fit(self.pool)
         state = rows_of_servers(await self._cli.ask("show servers state"))
         self._draining = {
             row["be_name"] for row in state if int(row["srv_admin_state"]) & _FORCED_DRAIN
         }
-        await self.let_serve(in_use)
-        await self.let_drain(in_use)
+        await self.let_serve(told.sends_to | serving.sends_to)
+        await self._let_drain(told.sends_to | serving.sends_to)
 
-    async def load_backends(
-        self, epoch: Epoch, table: RoutingTable, kept: Sequence[Loaded]
-    ) -> Plan:
-        """Have a backend with its servers for each colour that the table needs.
+    async def flipped(self, told: Loaded, staged: Loaded | None) -> None:
+        """Let no new request go where the table in force sends none, whoever sends it."""
+        staged_too = staged.sends_to if staged else frozenset()
+        await self._let_drain(told.sends_to | staged_too | self._probed)
+
+    async def load(
+        self, epoch: Epoch, table: RoutingTable, slot: str, kept: Sequence[Loaded]
+    ) -> Loaded:
+        """Have a backend for each colour that the table needs, and its maps in the slot.
 
         Raises:
             Refused: REJECTED, UNCONFIRMED, PROXY_DOWN, DISK; files and process are as they were.
         """
+        plan = await self._load_backends(epoch, table, kept)
+        self._probed = plan.sends_to
+        return await self._load_slot(slot, plan)
+
+    async def _load_backends(
+        self, epoch: Epoch, table: RoutingTable, kept: Sequence[Loaded]
+    ) -> Plan:
         needed = needed_by(table, self._settings.region)
-        await self._free({*needed, *(one for loaded in kept for one in loaded.contents)})
+        names = {self.pool.backend_of(one) for one in needed if one in self.pool.places}
+        await self._free(names.union(*(loaded.needs for loaded in kept)))
         before, wanted = self.pool, self.pool.with_all(needed)
         plan = await trio.to_thread.run_sync(
             slots.plan, epoch, table, self._settings.region, wanted
@@ -150,8 +137,7 @@ class Loader:
         await self._set_state(names & self._draining, "ready")
         self._draining -= names
 
-    async def let_drain(self, in_use: AbstractSet[str]) -> None:
-        """Let all backends of ours that are not in use get no new requests, whoever sends one."""
+    async def _let_drain(self, in_use: AbstractSet[str]) -> None:
         idle = {name for name, _ in self.pool.contents()} - in_use - self._draining
         await self._set_state(idle, "drain")
         self._draining |= idle
@@ -161,9 +147,9 @@ class Loader:
             for server in content.servers if name in names else ():
                 await self._cli.order(f"set server {name}/{server} state {state}")
 
-    async def _free(self, kept: AbstractSet[Content]) -> None:
+    async def _free(self, kept: AbstractSet[str]) -> None:
         """Take out of the pool what nobody needs any more, and no request is at."""
-        spare = {name: content for name, content in self.pool.contents() if content not in kept}
+        spare = {name: content for name, content in self.pool.contents() if name not in kept}
         if not spare:
             return
         busy = await self._busy()
@@ -297,12 +283,7 @@ class Loader:
             f"HAProxy does not say which slot of '{self._files.active}' is live",
         )
 
-    async def load_slot(self, slot: str, plan: Plan) -> Loaded:
-        """Fill a slot that nobody asks: on disk, then in the process.
-
-        Raises:
-            Refused: REJECTED, PROXY_DOWN, DISK.
-        """
+    async def _load_slot(self, slot: str, plan: Plan) -> Loaded:
         loaded = plan.loaded(slot)
         with disk_refusals(f"write slot {slot}"):
             await trio.to_thread.run_sync(self._write_slot, loaded, plan)
@@ -317,7 +298,7 @@ class Loader:
         Raises:
             Refused: REJECTED, PROXY_DOWN.
         """
-        await self._cli.order(f"set map {self._files.active} {key} {_turn(loaded)}")
+        await self._cli.order(f"set map {self._files.active} {key} {loaded.turn}")
 
     def _write_slot(self, loaded: Loaded, plan: Plan) -> None:
         files, slot = self._files, loaded.slot
@@ -336,11 +317,6 @@ def rows_of_servers(state: str) -> list[dict[str, str]]:
     lines = state.splitlines()
     columns = lines[1].removeprefix("# ").split() if len(lines) > 1 else []
     return [dict(zip(columns, line.split(), strict=False)) for line in lines[2:] if line.strip()]
-
-
-def _turn(loaded: Loaded) -> str:
-    """A line of ``active.map``: the slot, and in which incarnation its table is served."""
-    return f"{loaded.slot}:{loaded.version.serving.incarnation}"
 
 
 def _reason(lines: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a table is in HAProxy: five maps of a slot, and what the driver must know of it. Pure.
+"""What a table is in HAProxy: five maps of a slot. Pure.
 
 A request's host is looked up first (``hosts``, then ``suffixes``, then ``prefixes``, else everything,
 ``*``), which gives the pattern that it matched; then pattern and path together (``paths``, where the
@@ -8,14 +8,14 @@ service's *entry*: its name, blue's share of a hundred, and both colours' backen
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from edge_agent.drivers.base import RefusalCode, Refused
 from edge_agent.drivers.haproxy.pool import Content, Pool, needed_by
 from edge_agent.drivers.matching import EVERYTHING
+from edge_agent.drivers.slots import Loaded
 from edge_agent.drivers.version import Version, short_digest
 from turnout.protocol.identifiers import Epoch, Region
 from turnout.protocol.records import Active
@@ -42,8 +42,8 @@ class Plan:
 
     version: Version
     maps: Mapping[str, Entries]
-    contents: frozenset[Content]
-    """What it needs of the pool, of both colours."""
+    needs: frozenset[str]
+    """Backends of the pool, of both colours."""
 
     sends_to: frozenset[str]
     """Backends that new requests go to."""
@@ -53,56 +53,7 @@ class Plan:
 
     def loaded(self, slot: str) -> Loaded:
         """What the slot's file will say of it."""
-        return Loaded(
-            slot=slot, version=self.version, contents=self.contents, sends_to=self.sends_to
-        )
-
-
-@frozen(kw_only=True)
-class Loaded:
-    """What a slot holds; ``slot`` is empty before the first table."""
-
-    slot: str = ""
-    version: Version = Version()
-    contents: frozenset[Content] = frozenset()
-    sends_to: frozenset[str] = frozenset()
-
-    def under(self, incarnation: int) -> Loaded:
-        """The same, served in this incarnation."""
-        return evolve(self, version=self.version.under(incarnation))
-
-    @property
-    def table(self) -> str:
-        """How ``tables.map`` names it: the version without the incarnation, which is the flip's."""
-        return str(self.version).partition(":")[2]
-
-    def as_file(self) -> bytes:
-        """For the driver that comes after."""
-        contents = sorted([c.service, c.colour, list(c.addresses)] for c in self.contents)
-        return json.dumps(
-            {
-                "version": str(self.version),
-                "contents": contents,
-                "sends_to": sorted(self.sends_to),
-            }
-        ).encode()
-
-    @classmethod
-    def read(cls, slot: str, data: bytes) -> Loaded:
-        """Read what :meth:`as_file` wrote. Raises ValueError, KeyError, TypeError if it is not that."""
-        plain = json.loads(data)
-        version = Version.parse(plain["version"])
-        if version is None:
-            raise ValueError(f"'{plain['version']}' is no version")
-        return cls(
-            slot=slot,
-            version=version,
-            contents=frozenset(
-                Content(service=service, colour=Colour(colour), addresses=tuple(addresses))
-                for service, colour, addresses in plain["contents"]
-            ),
-            sends_to=frozenset(plain["sends_to"]),
-        )
+        return Loaded(slot=slot, version=self.version, sends_to=self.sends_to, needs=self.needs)
 
 
 def plan(epoch: Epoch, table: RoutingTable, region: Region, pool: Pool) -> Plan:
@@ -150,7 +101,7 @@ def plan(epoch: Epoch, table: RoutingTable, region: Region, pool: Pool) -> Plan:
     return Plan(
         version=Version(serving=Active(epoch=epoch, digest=digest), build=short_digest(maps)),
         maps=maps,
-        contents=frozenset(needed_by(table, region)),
+        needs=frozenset(pool.backend_of(content) for content in needed_by(table, region)),
         sends_to=frozenset(sends_to - {NOWHERE}),
         named=frozenset(name for name in named if name is not None),
     )
