@@ -97,6 +97,11 @@ class ProxyFolder:
             file.seek(max(offset_bytes, self.log_size() - _TAIL_BYTES))
             return file.read().decode(errors="replace").splitlines()
 
+    def clear_sockets(self) -> None:
+        """Remove what a killed proxy left: nginx would not bind there again. While none lives only."""
+        self.admin_socket.unlink(missing_ok=True)
+        self.staging_socket.unlink(missing_ok=True)
+
     def rotate_log(self) -> None:
         """Put a long log aside; only while no proxy writes to it."""
         if self.log_size() > _LOG_KEPT_BYTES:

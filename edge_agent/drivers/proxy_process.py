@@ -53,6 +53,14 @@ class ProxyProcess:
         except (OSError, IndexError):
             return True
 
+    def children(self) -> tuple[int, ...]:
+        """The processes that it has started, as long as they live (proc(5))."""
+        found = []
+        for thread in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                found += [int(pid) for pid in thread.read_text(encoding="ascii").split()]
+        return tuple(found)
+
     async def wait(self) -> None:
         """Return when the process has ended."""
         await trio.lowlevel.wait_readable(self._pidfd)
@@ -136,6 +144,7 @@ def _spawn_if_free(folder: ProxyFolder, command: Sequence[str]) -> ProxyProcess 
         except BlockingIOError:
             return None
         folder.rotate_log()
+        folder.clear_sockets()
         return ProxyProcess(_spawn(command, folder.log, lock))
     finally:
         os.close(lock)

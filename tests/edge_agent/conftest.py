@@ -17,10 +17,11 @@ from tests.edge_agent.proxy_harness import (
     HAProxyHarness,
     Harness,
     MemoryHarness,
+    NginxHarness,
     RealHarness,
 )
 
-RealProxy = TypeVar("RealProxy", EnvoyHarness, HAProxyHarness)
+RealProxy = TypeVar("RealProxy", EnvoyHarness, HAProxyHarness, NginxHarness)
 
 
 @asynccontextmanager
@@ -51,19 +52,25 @@ async def haproxy(nursery: trio.Nursery) -> AsyncIterator[HAProxyHarness]:
 
 
 @pytest.fixture
+async def nginx(nursery: trio.Nursery) -> AsyncIterator[NginxHarness]:
+    async with running(NginxHarness, nursery) as harness:
+        yield harness
+
+
+@pytest.fixture
 async def memory() -> MemoryHarness:
     harness = MemoryHarness()
     await harness.driver.start()
     return harness
 
 
-@pytest.fixture(params=["envoy", "haproxy"])
+@pytest.fixture(params=["envoy", "haproxy", "nginx"])
 def real(request: pytest.FixtureRequest) -> RealHarness:
     harness: RealHarness = request.getfixturevalue(request.param)
     return harness
 
 
-@pytest.fixture(params=["memory", "envoy", "haproxy"])
+@pytest.fixture(params=["memory", "envoy", "haproxy", "nginx"])
 def proxy(request: pytest.FixtureRequest) -> Harness:
     harness: Harness = request.getfixturevalue(request.param)
     return harness

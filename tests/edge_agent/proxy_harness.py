@@ -23,6 +23,9 @@ from edge_agent.drivers.haproxy.driver import HAProxyDriver
 from edge_agent.drivers.haproxy.files import Files as HAProxyFiles
 from edge_agent.drivers.haproxy.settings import HAProxySettings
 from edge_agent.drivers.memory import MemoryDriver, MemoryProxy
+from edge_agent.drivers.nginx.driver import NginxDriver
+from edge_agent.drivers.nginx.files import Files as NginxFiles
+from edge_agent.drivers.nginx.settings import NginxSettings
 from edge_agent.drivers.proxy_folder import ProxyFolder
 from edge_agent.drivers.proxy_settings import ProxySettings
 from edge_agent.request import Answer, AskError, Request
@@ -159,6 +162,9 @@ class RealHarness(Harness):
     """A proxy that Turnout owns, with two sample backends."""
 
     driver_type: ClassVar[type[Any]]
+    unreachable: ClassVar[int] = 503
+    """What it answers for a backend that takes no connection."""
+
     files: ProxyFolder
     settings: ProxySettings
 
@@ -239,6 +245,20 @@ class HAProxyHarness(RealHarness):
         self.files = HAProxyFiles(folder)
         self.settings = HAProxySettings(
             region=REGION, state_dir=folder, listen=f"127.0.0.1:{free_port()}"
+        )
+        self.driver = self.new_driver()
+
+
+class NginxHarness(RealHarness):
+    driver_type = NginxDriver
+    unreachable = 502
+    files: NginxFiles
+
+    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
+        super().__init__(nursery)
+        self.files = NginxFiles(folder)
+        self.settings = NginxSettings(
+            region=REGION, state_dir=folder, listen=f"127.0.0.1:{free_port()}", workers=2
         )
         self.driver = self.new_driver()
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.drivers.base import RETRY_INTERVAL_S, RefusalCode, Refused
+from edge_agent.drivers.connections import _remote
 from edge_agent.drivers.envoy.bootstrap import bootstrap
-from edge_agent.drivers.envoy.connections import _remote
 from edge_agent.drivers.envoy.files import Files
 from edge_agent.drivers.envoy.resources import Loaded, clusters_file, plan, start_page
 from edge_agent.drivers.envoy.settings import EnvoySettings

@@ -37,7 +37,7 @@ async def test_backend_cannot_forge_marks(real: RealHarness) -> None:
     assert marks(answer) == (200, "1", "checkout", "blue")
 
 
-async def test_unreachable_backend_is_a_marked_503(real: RealHarness) -> None:
+async def test_unreachable_backend_is_a_marked_error(real: RealHarness) -> None:
     nowhere = RegionBackends(
         region=REGION,
         blue=Backends(addresses=("127.0.0.1:1",)),
@@ -46,10 +46,10 @@ async def test_unreachable_backend_is_a_marked_503(real: RealHarness) -> None:
     service = real.service(backends=(nowhere,))
     lenient = evolve(service, health=evolve(service.health, min_healthy_percent=0))
     await real.serve(1, make_table(lenient))
-    assert marks(await real.get()) == (503, "1", "checkout", "blue")
+    assert marks(await real.get()) == (real.unreachable, "1", "checkout", "blue")
     await real.serve(2, make_table(evolve(lenient, weights=Weights(blue=1, green=99))))
     status, epoch, service_mark, colour = marks(await real.get())
-    assert (status, epoch, service_mark) == (503, "2", "checkout")
+    assert (status, epoch, service_mark) == (real.unreachable, "2", "checkout")
     assert colour in {"blue", "green"}
 
 

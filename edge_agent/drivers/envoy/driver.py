@@ -35,10 +35,10 @@ from edge_agent.drivers.base import (
     refuse_inconsistent,
     refuse_stale,
 )
+from edge_agent.drivers.connections import cut
 from edge_agent.drivers.envoy import resources
 from edge_agent.drivers.envoy.admin import Admin, literally
 from edge_agent.drivers.envoy.bootstrap import bootstrap
-from edge_agent.drivers.envoy.connections import cut
 from edge_agent.drivers.envoy.files import Files
 from edge_agent.drivers.envoy.loading import ACTIVE, LIVE_RDS, Before, Loader
 from edge_agent.drivers.envoy.resources import Loaded, Plan

@@ -1,8 +1,8 @@
-"""Cutting an Envoy's connections to given addresses, for Envoy itself has no way to.
+"""Cutting a proxy's connections to given addresses, for Envoy and nginx themselves have no way to.
 
-Removing a cluster, failing its health or changing its hosts only *drains* HTTP connections: what
-is in flight goes on. So the agent takes a copy of the socket out of the process
-(pidfd_getfd(2)) and shuts it down; Envoy sees its backend hang up. The kernel grants that to root,
+Removing a cluster of Envoy's, failing its health or changing its hosts only *drains* HTTP connections:
+what is in flight goes on. So the agent takes a copy of the socket out of the process
+(pidfd_getfd(2)) and shuts it down; the proxy sees its backend hang up. The kernel grants that to root,
 to a process with CAP_SYS_PTRACE, and, as far as Yama allows, to the same user.
 """
 
@@ -41,7 +41,7 @@ def cut(pid: int, addresses: AbstractSet[tuple[str, int]]) -> int:
     except PermissionError as error:
         raise Refused(
             RefusalCode.NOT_PERMITTED,
-            f"connections of Envoy (process {pid}) cannot be cut: {error.strerror}; give the agent "
+            f"connections of the proxy (process {pid}) cannot be cut: {error.strerror}; give the agent "
             'CAP_SYS_PTRACE, or use after_drain = "keep"',
         ) from error
     finally:

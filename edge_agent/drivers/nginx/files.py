@@ -1,0 +1,68 @@
+"""The state folder of an owned nginx: who reads what.
+
+    nginx.conf           nginx, when it starts
+    lua/turnout.lua      the same: what it does with a table
+    tables/active.map    the same: which slot is live, and in which incarnation; the flip, on disk
+    tables/SLOT.table    the same, and when the agent says so: a slot's table
+    tables/SLOT.json     the driver: which backends the slot's table sends to
+    temp/                nginx, for bodies it cannot hold
+
+What nginx holds in shared memory it forgets when it restarts: each file is in step with it.
+``proxy_folder.py`` has the rest, and says how files are written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from attrs import frozen
+
+from edge_agent.drivers.slots import SlotFolder
+
+
+@frozen
+class Files(SlotFolder):
+    """Paths below one state folder."""
+
+    proxy: ClassVar[str] = "nginx"
+    title: ClassVar[str] = "nginx"
+
+    @property
+    def config(self) -> Path:
+        """Nginx's configuration."""
+        return self.root / "nginx.conf"
+
+    @property
+    def lua(self) -> Path:
+        """What nginx does with tables."""
+        return self.root / "lua" / "turnout.lua"
+
+    @property
+    def tables(self) -> Path:
+        """Folder of the slots."""
+        return self.root / "tables"
+
+    @property
+    def temporary(self) -> Path:
+        """Folder for nginx's temporary files."""
+        return self.root / "temp"
+
+    @property
+    def active(self) -> Path:
+        """Which slot is live."""
+        return self.tables / "active.map"
+
+    def table_of(self, slot: str) -> Path:
+        """A slot's table."""
+        return self.tables / f"{slot}.table"
+
+    def plan_of(self, slot: str) -> Path:
+        """What the driver must know of a slot."""
+        return self.tables / f"{slot}.json"
+
+    def make_folders(self) -> None:
+        """Make what is missing; readable by the owner only: nginx lets anybody into its sockets."""
+        for folder in (self.ready_folder, self.lua.parent, self.tables, self.temporary):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.root.chmod(0o700)

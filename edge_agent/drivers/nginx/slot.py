@@ -1,0 +1,126 @@
+"""What a table is in nginx: lines that ``turnout.lua`` reads. Pure, but for names that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+
+from edge_agent.drivers.base import RefusalCode, Refused
+from edge_agent.drivers.slots import Loaded
+from edge_agent.drivers.version import Version, short_digest
+from edge_agent.request import endpoint_of
+from turnout.protocol.identifiers import Epoch, Region
+from turnout.protocol.records import Active
+from turnout.protocol.routing import Backends, Colour, RoutingTable, Service
+
+NOWHERE = "-"
+"""Instead of addresses, for a service that has none in this region."""
+
+
+def backend_name(service: str, colour: Colour) -> str:
+    """How a colour's backends are called where somebody counts them."""
+    return f"{service}/{colour}"
+
+
+def table_lines(
+    epoch: Epoch, table: RoutingTable, region: Region, numeric: Mapping[str, str]
+) -> tuple[Version, bytes]:
+    """A table's version and file; ``numeric``: addresses that were given by name, looked up.
+
+    Raises:
+        Refused: INCONSISTENT, REJECTED: a host or path that no line can hold, a named upstream.
+    """
+    lines = [*_services(table, region, numeric), *_hosts(table)]
+    version = Version(serving=Active(epoch=epoch, digest=table.digest), build=short_digest(lines))
+    first = f"v\t{Loaded(version=version).table}"
+    return version, "".join(f"{line}\n" for line in (first, *lines)).encode()
+
+
+def sends_to(table: RoutingTable, region: Region) -> frozenset[str]:
+    """What new requests go to."""
+    return frozenset(
+        backend_name(service.name, colour)
+        for service in table.services
+        if service.in_region(region)
+        for colour in Colour
+        if service.sends_to(colour)
+    )
+
+
+def addresses_of(table: RoutingTable, region: Region) -> frozenset[str]:
+    """Every address that a table has in a region."""
+    return frozenset(
+        address
+        for service in table.services
+        if (entry := service.in_region(region)) is not None
+        for colour in Colour
+        for address in entry.of(colour).addresses
+    )
+
+
+def needs(table: RoutingTable, region: Region, numeric: Mapping[str, str]) -> frozenset[str]:
+    """Which addresses each colour has, for whoever cuts connections to them."""
+    return frozenset(
+        f"{backend_name(service.name, colour)} {numeric.get(address, address)}"
+        for service in table.services
+        if (entry := service.in_region(region)) is not None
+        for colour in Colour
+        for address in entry.of(colour).addresses
+    )
+
+
+def addresses_in(loaded: Loaded, names: AbstractSet[str]) -> frozenset[tuple[str, int]]:
+    """The addresses that these backends have in a slot."""
+    pairs = (need.split(" ") for need in loaded.needs)
+    return frozenset(endpoint_of(address) for name, address in pairs if name in names)
+
+
+def _services(table: RoutingTable, region: Region, numeric: Mapping[str, str]) -> Iterator[str]:
+    for service in table.services:
+        entry = service.in_region(region)
+        found = (
+            _addresses(service, entry.of(colour), numeric) if entry else NOWHERE
+            for colour in Colour
+        )
+        yield "\t".join(("s", service.name, str(service.weights.blue), *found))
+
+
+def _addresses(service: Service, backends: Backends, numeric: Mapping[str, str]) -> str:
+    if backends.cluster is not None:
+        raise Refused(
+            RefusalCode.REJECTED,
+            f"service '{service.name}': nginx has no upstream '{backends.cluster}', for Turnout owns "
+            "its configuration: give addresses",
+        )
+    return ",".join(numeric.get(address, address) for address in backends.addresses)
+
+
+def _hosts(table: RoutingTable) -> Iterator[str]:
+    """Longest pattern and longest prefix first: the first that matches is the right one."""
+    matches = sorted(
+        (
+            (host, service.path_prefix, number)
+            for number, service in enumerate(table.services, start=1)
+            for host in service.hosts
+        ),
+        key=lambda match: (-len(match[0]), match[0], -len(match[1]), match[1]),
+    )
+    for host, prefix, number in matches:
+        if not (host + prefix).isprintable():
+            raise Refused(
+                RefusalCode.INCONSISTENT,
+                f"service '{table.services[number - 1].name}': {host + prefix!r} has control "
+                "characters, which nginx never gets to see",
+            )
+        yield f"h\t{host}\t{prefix}\t{number}"
+
+
+def numeric_form(host: str, port: int) -> str:
+    """An IP address as ``turnout.lua`` reads it; IPv6 in brackets, as nginx wants it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_by_name(address: str) -> bool:
+    """Whether an address must be looked up first."""
+    host = endpoint_of(address)[0]
+    return not (":" in host or host.replace(".", "").isdigit())
