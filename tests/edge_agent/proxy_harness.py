@@ -19,11 +19,12 @@ from edge_agent.drivers.base import Driver, FlipEvidence
 from edge_agent.drivers.envoy.driver import EnvoyDriver
 from edge_agent.drivers.envoy.files import Files as EnvoyFiles
 from edge_agent.drivers.envoy.settings import EnvoySettings
+from edge_agent.drivers.haproxy.cli import Cli
 from edge_agent.drivers.haproxy.driver import HAProxyDriver
 from edge_agent.drivers.haproxy.files import Files as HAProxyFiles
 from edge_agent.drivers.haproxy.settings import HAProxySettings
 from edge_agent.drivers.memory import MemoryDriver, MemoryProxy
-from edge_agent.drivers.nginx.driver import NginxDriver
+from edge_agent.drivers.nginx.driver import Admin, NginxDriver
 from edge_agent.drivers.nginx.files import Files as NginxFiles
 from edge_agent.drivers.nginx.settings import NginxSettings
 from edge_agent.drivers.proxy_folder import ProxyFolder
@@ -248,6 +249,10 @@ class HAProxyHarness(RealHarness):
         )
         self.driver = self.new_driver()
 
+    async def turn(self, listener: str, slot: str, incarnation: str) -> None:
+        order = f"set map {self.files.active} {listener} {slot}:{incarnation}"
+        await Cli(self.files.admin_socket).order(order)
+
 
 class NginxHarness(RealHarness):
     driver_type = NginxDriver
@@ -261,6 +266,10 @@ class NginxHarness(RealHarness):
             region=REGION, state_dir=folder, listen=f"127.0.0.1:{free_port()}", workers=2
         )
         self.driver = self.new_driver()
+
+    async def turn(self, listener: str, slot: str, incarnation: str) -> None:
+        path = f"/turn?listener={listener}&slot={slot}&incarnation={incarnation}"
+        await Admin(self.files.admin_socket).ask(path)
 
 
 def free_port() -> int:

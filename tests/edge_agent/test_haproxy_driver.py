@@ -23,7 +23,6 @@ from tests.edge_agent.proxy_harness import (
     active,
     make_table,
     marks,
-    no_file_longer_than,
     until,
 )
 from turnout.protocol.identifiers import Epoch
@@ -98,78 +97,12 @@ async def test_what_no_map_can_hold_is_refused(
     assert refused.value.code is RefusalCode.INCONSISTENT
 
 
-async def test_full_disk_at_the_flip_changes_nothing(haproxy: HAProxyHarness) -> None:
-    blue, green = haproxy.table(BLUE), haproxy.table(GREEN)
-    await haproxy.serve(5, blue)
-    await haproxy.stage(6, green)
-    with no_file_longer_than(1), pytest.raises(Refused, match="cannot write") as refused:
-        await haproxy.driver.activate(active(6, green))
-    assert refused.value.code is RefusalCode.DISK
-    assert (await haproxy.driver.status()).serving == active(5, blue)
-    assert not list(haproxy.files.ready_folder.glob("*.new"))
-    await haproxy.driver.activate(active(6, green))
-    assert (await haproxy.driver.status()).serving == active(6, green)
-
-
-async def test_full_disk_at_stage_changes_nothing(haproxy: HAProxyHarness) -> None:
-    blue, green = haproxy.table(BLUE), haproxy.table(GREEN)
-    await haproxy.serve(1, blue)
-    with no_file_longer_than(10), pytest.raises(Refused, match="cannot write slot") as refused:
-        await haproxy.driver.stage(Epoch(2), green, green.services)
-    assert refused.value.code is RefusalCode.DISK
-    assert (await haproxy.driver.status()).serving == active(1, blue)
-    haproxy.kill_proxy()
-    await haproxy.driver.wait_stopped()
-    assert (await haproxy.driver.start()).serving == active(1, blue)
-    await haproxy.serve(2, green)
-
-
-async def test_maps_changed_by_somebody_are_refused_with_what_to_do(
-    haproxy: HAProxyHarness,
-) -> None:
-    await haproxy.serve(1, haproxy.table(BLUE))
-    haproxy.files.active.write_text("live q:1\n")
-    with pytest.raises(Refused, match="not as Turnout wrote them") as refused:
-        await haproxy.driver.start()
-    assert refused.value.code is RefusalCode.DISK
-
-
-async def test_admin_socket_that_is_gone_refuses_and_changes_nothing(
-    haproxy: HAProxyHarness,
-) -> None:
-    blue, green = haproxy.table(BLUE), haproxy.table(GREEN)
-    await haproxy.serve(1, blue)
-    aside = haproxy.files.admin_socket.rename(haproxy.files.root / "aside.sock")
-    with pytest.raises(Refused, match=r"does not answer on .*admin\.sock") as refused:
-        await haproxy.stage(2, green)
-    assert refused.value.code is RefusalCode.PROXY_DOWN
-    assert marks(await haproxy.get()) == (200, "1", "checkout", "blue")
-    aside.rename(haproxy.files.admin_socket)
-    await haproxy.serve(2, green)
-
-
 def test_missing_binary_says_what_to_do() -> None:
     with pytest.raises(Refused, match="no HAProxy executable at '/nowhere/haproxy'"):
         find_binary(Path("/nowhere/haproxy"))
 
 
 # ---------------------------------------------------------------------------- what it is told
-
-
-async def test_flip_that_was_written_down_and_not_told_is_completed(
-    haproxy: HAProxyHarness,
-) -> None:
-    blue, green = haproxy.table(BLUE), haproxy.table(GREEN)
-    await haproxy.serve(1, blue)
-    was = haproxy.files.active.read_text()
-    await haproxy.serve(2, green)
-    turn = was.splitlines()[0].removeprefix("live ")
-    await Cli(haproxy.files.admin_socket).order(f"set map {haproxy.files.active} live {turn}")
-    driver = await haproxy.restart_driver()
-    assert (await driver.status()).serving == active(1, blue)
-    await haproxy.stage(3, blue)  # takes neither the slot that is served nor the one that was told
-    await driver.activate(active(2, green))
-    assert marks(await haproxy.get()) == (200, "2", "checkout", "green")
 
 
 async def test_restart_brings_back_what_only_the_sockets_were_told(
