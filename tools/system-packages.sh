@@ -9,6 +9,7 @@ programs=(
     "etcd etcd-server"
     "etcdctl etcd-client"
     "haproxy haproxy"
+    "nginx nginx"
     "wrk wrk"
     "ip iproute2"
     "git git"
@@ -25,6 +26,10 @@ done
 # Debian ships Python without the part that makes virtual environments with pip in them.
 if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     missing+=(python3-venv)
+fi
+# nginx routes with its Lua module, a package of its own; where modules are is a matter of the system.
+if [[ -e /etc/debian_version && ! -e /usr/lib/nginx/modules/ngx_http_lua_module.so ]]; then
+    missing+=(libnginx-mod-http-lua)
 fi
 [[ ${#missing[@]} -gt 0 ]] || exit 0
 
@@ -58,6 +63,6 @@ echo "Installing system packages: ${missing[*]}"
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${missing[@]}"
 command -v systemctl >/dev/null || exit 0
-for service in etcd-server:etcd haproxy:haproxy; do
+for service in etcd-server:etcd haproxy:haproxy nginx:nginx; do
     [[ " ${missing[*]} " != *" ${service%:*} "* ]] || systemctl disable --quiet "${service#*:}.service"
 done

@@ -8,6 +8,7 @@ import pytest
 from edge_agent.config import EXAMPLE, AgentSettings, load_settings, parse_settings
 from edge_agent.daemon import proxy_driver
 from edge_agent.drivers.haproxy.driver import HAProxyDriver
+from edge_agent.drivers.nginx.driver import NginxDriver
 from turnout.runtime.config import ConfigError
 
 FOLDER = Path("/etc/turnout")
@@ -90,10 +91,18 @@ def test_proxy_may_be_haproxy() -> None:
     assert isinstance(proxy_driver(given), HAProxyDriver)
 
 
+def test_proxy_may_be_nginx() -> None:
+    given = parse(REQUIRED.replace("[envoy]", "[nginx]") + "workers = 2\ntable_memory_mib = 8\n")
+    assert given.nginx is not None
+    assert (given.nginx.workers, given.nginx.table_memory_mib) == (2, 8)
+    assert given.nginx.state_dir == FOLDER / "state/nginx"
+    assert isinstance(proxy_driver(given), NginxDriver)
+
+
 def test_file_names_one_proxy() -> None:
     none = REQUIRED.partition("[envoy]")[0]
     both = REQUIRED + '[haproxy]\nlisten = "0.0.0.0:8081"\n'
-    assert "[envoy] or [haproxy] is missing: the proxy" in refusal(none)
+    assert "[envoy], [haproxy], [nginx] is missing: the proxy" in refusal(none)
     assert "give one of them, not [envoy] and [haproxy]" in refusal(both)
 
 

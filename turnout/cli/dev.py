@@ -41,7 +41,7 @@ def _proxies(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     examples=(
         "turnout dev",
         "turnout dev --regions eu,us --etcd 1",
-        "turnout dev --proxies envoy,haproxy",
+        "turnout dev --proxies envoy,haproxy,nginx",
         "turnout dev --demo",
     ),
 )
@@ -73,7 +73,7 @@ def _proxies(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
     show_default=True,
     callback=_proxies,
     metavar="NAME,NAME",
-    help="The regions' proxies, in turn: envoy, haproxy.",
+    help="The regions' proxies, in turn: envoy, haproxy, nginx.",
 )
 @click.option("--demo", is_flag=True, help="Play the demo and end; 0 if it was as promised.")
 @click.option("--json", "as_json", is_flag=True, help="Print addresses (or the demo) as JSON.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from turnout.dev.plan import COLOURS, DOMAIN, HOST, SERVICE, FleetPlan, RegionPlan
 
-_WORKERS = {"envoy": "concurrency", "haproxy": "threads"}
+_WORKERS = {"envoy": "concurrency", "haproxy": "threads", "nginx": "workers"}
 """What the number of a proxy's threads is called."""
 
 

@@ -16,7 +16,7 @@ COLOURS = ("blue", "green")
 DOMAIN = "dev"
 MAX_FOLDER_BYTES = 80
 """A socket's path may have 107 bytes (unix(7)), and a proxy's are three levels down."""
-PROXIES = ("envoy", "haproxy")
+PROXIES = ("envoy", "haproxy", "nginx")
 """What a region's edge may be."""
 REGION_NAMES = (
     "eu-west-1",

@@ -41,14 +41,17 @@ def descendants(pid: int) -> list[int]:
 
 
 def programs_below(folder: Path, name: str) -> list[int]:
-    """Every running program of this name that was given a file below the folder."""
+    """Every running program of this name that was given a file below the folder.
+
+    By the executable: a program may call itself what it likes, as nginx does.
+    """
     inside, found = bytes(folder) + b"/", []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            program, *words = (process / "cmdline").read_bytes().split(b"\0")
+            program, words = (process / "exe").readlink(), (process / "cmdline").read_bytes()
         except OSError:
-            continue  # it ended while we looked
-        if Path(os.fsdecode(program)).name == name and any(w.startswith(inside) for w in words):
+            continue  # it ended while we looked, or is somebody else's
+        if program.name == name and inside in words:
             found.append(int(process.name))
     return found
 

@@ -22,7 +22,7 @@ _MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 
 
 def config(settings: NginxSettings, files: Files, *, is_root: bool, open_files: int) -> bytes:
-    """nginx's configuration.
+    """Nginx's configuration.
 
     ``is_root``: its workers are whoever the agent is, root too, for the folder is private.
     ``open_files``: how many each may have, connections of both kinds.

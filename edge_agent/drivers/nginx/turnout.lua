@@ -132,6 +132,7 @@ end
 local function say(status, text)
     ngx.status = status
     ngx.header.content_type = "text/plain"
+    ngx.header.content_length = #text
     ngx.print(text)
     return ngx.exit(status)
 end
