@@ -11,7 +11,7 @@ from tests.e2e.site import Site, running_site
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    """Three regions, three etcd members, two coordinators, real Envoys; blue is served."""
+    """Three regions (an Envoy, an HAProxy, an nginx), three etcd members, two coordinators; on blue."""
     async with running_site(regions=3, coordinators=2, etcd=3) as site:
         yield site
 

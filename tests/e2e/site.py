@@ -18,7 +18,7 @@ from attrs import define, evolve
 
 from turnout.dev.commands import Command, Ended
 from turnout.dev.fleet import Fleet
-from turnout.dev.plan import DOMAIN, HOST, FleetPlan, RegionPlan, make_plan, region_names
+from turnout.dev.plan import DOMAIN, HOST, PROXIES, FleetPlan, RegionPlan, make_plan, region_names
 from turnout.dev.programs import Program
 from turnout.dev.running import running_fleet
 from turnout.protocol import keys
@@ -135,7 +135,7 @@ class Site:
 
     def proxy_pid(self, region: RegionPlan) -> int:
         pid = self.fleet.proxy_pid(region)
-        assert pid is not None, f"no Envoy in {region.name}"
+        assert pid is not None, f"no {region.proxy} in {region.name}"
         return pid
 
     async def until(self, condition: Callable[[], Any], what: str) -> None:
@@ -167,12 +167,15 @@ def resume(pid: int) -> None:
 async def running_site(
     *, regions: int, coordinators: int, etcd: int, live_timeout_s: float | None = None
 ) -> AsyncIterator[Site]:
-    """Gives a site; every process of it is ended by its number, whatever becomes of the test."""
-    # Not below pytest's own folder: an Envoy's sockets need a short path.
+    """Gives a site with every kind of proxy, the first an Envoy.
+
+    Every process of it is ended by its number, whatever becomes of the test.
+    """
+    # Not below pytest's own folder: a proxy's sockets need a short path.
     folder = Path(tempfile.mkdtemp(prefix="turnout-e2e-"))
     names = region_names(str(regions))
     plan = evolve(
-        make_plan(folder, names, coordinators=coordinators, etcd_members=etcd),
+        make_plan(folder, names, coordinators=coordinators, etcd_members=etcd, proxies=PROXIES),
         live_timeout_s=live_timeout_s,
     )
     try:
