@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import attrs
 import pytest
@@ -13,7 +14,7 @@ from coordinator.config import (
     EtcdTlsSettings,
     LogSettings,
 )
-from edge_agent.config import AgentSettings, EnvoySection
+from edge_agent.config import AgentSettings, EnvoySection, HAProxySection, NginxSection
 from edge_agent.config import TimingSettings as AgentTiming
 from tests.architecture import ROOT
 from turnout.protocol.timing_settings import TimingSettings
@@ -30,6 +31,8 @@ SECTIONS: list[tuple[str, str, type[attrs.AttrsInstance]]] = [
     ("## `agent.toml`", "", AgentSettings),
     ("## `agent.toml`", "### `[timing]`", AgentTiming),
     ("## `agent.toml`", "### `[envoy]`", EnvoySection),
+    ("## `agent.toml`", "### `[haproxy]`", HAProxySection),
+    ("## `agent.toml`", "### `[nginx]`", NginxSection),
     ("## `agent.toml`", "### `[tls]`", TlsFiles),
     ("## The table file", "### `[service.NAME]`", table_file._ServiceTable),
     ("## The table file", "### `[service.NAME.health]`", table_file._HealthTable),
@@ -50,7 +53,10 @@ def rows_of(file: str, section: str) -> dict[str, str]:
 
 def is_section(field: attrs.Attribute[object]) -> bool:
     """Whether a field is a section of its own, and not a key."""
-    return field.name in {"etcd", "timing", "log", "tls", "envoy", "health", "backends"}
+    return field.name in {
+        *("etcd", "timing", "log", "tls", "health", "backends"),
+        *("envoy", "haproxy", "nginx"),
+    }
 
 
 @pytest.mark.parametrize(("file", "section", "cls"), SECTIONS, ids=lambda value: str(value)[-30:])
@@ -74,6 +80,8 @@ def test_configuration_document_gives_the_defaults(
             assert said == "required", field.name
         elif isinstance(field.default, str):
             assert said == f'`"{field.default}"`', field.name
+        elif isinstance(field.default, Path):
+            assert said == f"`{field.default}`", field.name
         elif field.default is not None:
             assert float(said) == field.default, field.name
 

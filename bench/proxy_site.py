@@ -1,0 +1,214 @@
+"""One proxy with its driver, sample backends and users who never stop asking.
+
+Users are of four kinds: the demo's load generator (kept connections, new ones, slow requests), whose
+every request is judged by when it was sent; wrk, for volume, which looks at status, colour and epoch of
+each answer; and WebSockets (``web_sockets.py``), which live on while the service goes back and forth.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+from attrs import define, field
+
+from bench.web_sockets import WebSockets, serve_echo
+from edge_agent.drivers.base import Driver
+from edge_agent.drivers.envoy.driver import EnvoyDriver
+from edge_agent.drivers.envoy.settings import EnvoySettings
+from edge_agent.drivers.haproxy.driver import HAProxyDriver
+from edge_agent.drivers.haproxy.settings import HAProxySettings
+from edge_agent.drivers.nginx.driver import NginxDriver
+from edge_agent.drivers.nginx.settings import NginxSettings
+from turnout.dev.observations import ObservationFile, Requests, Rule, judged
+from turnout.dev.programs import Program
+from turnout.protocol.identifiers import Region, ServiceName
+from turnout.protocol.routing import (
+    Backends,
+    Colour,
+    Health,
+    RegionBackends,
+    RoutingTable,
+    Service,
+    Weights,
+)
+from turnout.runtime.ports import free_ports
+
+REGION: Final = Region("eu-west-1")
+HOST: Final = "checkout.example"
+SOCKETS_HOST: Final = "sockets.example"
+PROXIES: Final = ("envoy", "haproxy", "nginx")
+
+_RATE: Final = 400
+"""Requests a second of the load generator; wrk sends what its connections allow."""
+
+_WRK_CONNECTIONS: Final = 4
+_DAY: Final = "24h"
+_POLL_S: Final = 0.05
+_SETTLE_S: Final = 5.5
+"""A slow request takes 5 s."""
+
+_WRK: Final = """\
+local counts = { sent = 0, failed = 0, misrouted = 0 }
+local threads = {}
+function setup(thread) threads[#threads + 1] = thread end
+function init(args)
+  sent, failed, misrouted = 0, 0, 0
+  wrk.headers["Host"] = "HOST"
+end
+function response(status, headers, body)
+  sent = sent + 1
+  local epoch, colour = tonumber(headers["x-turnout-epoch"]), headers["x-turnout-colour"]
+  if status ~= 200 or not epoch then
+    failed = failed + 1
+  elseif colour ~= (epoch % 2 == 0 and "green" or "blue") or headers["x-backend"] ~= colour then
+    misrouted = misrouted + 1
+  end
+end
+function done(summary, latency, requests)
+  local errors = summary.errors
+  for _, thread in ipairs(threads) do
+    counts.sent = counts.sent + thread:get("sent")
+    counts.failed = counts.failed + thread:get("failed")
+    counts.misrouted = counts.misrouted + thread:get("misrouted")
+  end
+  io.write(string.format(
+    'SUMMARY {"sent": %d, "failed": %d, "misrouted": %d, "reset": %d}\\n',
+    counts.sent, counts.failed + errors.timeout, counts.misrouted,
+    errors.connect + errors.read + errors.write))
+end
+"""
+
+
+def driver_of(proxy: str, folder: Path, port: int, *, patience_s: float = 10.0) -> Driver:
+    """The driver of a new proxy of this kind; ``patience_s``: how long its steps may take."""
+    common: dict[str, Any] = {
+        "region": REGION,
+        "state_dir": folder,
+        "listen": f"127.0.0.1:{port}",
+        "stage_timeout_s": patience_s,
+        "flip_timeout_s": patience_s,
+    }
+    kinds: Mapping[str, Callable[[], Driver]] = {
+        "envoy": lambda: EnvoyDriver(EnvoySettings(**common)),
+        "haproxy": lambda: HAProxyDriver(HAProxySettings(**common)),
+        "nginx": lambda: NginxDriver(NginxSettings(**common)),
+    }
+    return kinds[proxy]()
+
+
+@define(kw_only=True)
+class Site:
+    """A running proxy under load.
+
+    Attributes:
+        rules: who may answer from when on.
+    """
+
+    driver: Driver
+    checkout: Mapping[Colour, str]
+    sockets: WebSockets
+    record: ObservationFile
+    wrk: Program
+    wrk_log: Path
+    load: Program
+    rules: list[Rule] = field(factory=list)
+
+    def table(self, colour: Colour) -> RoutingTable:
+        """Both services, all to one colour."""
+        return RoutingTable(
+            services=(
+                _service("checkout", HOST, self.checkout, colour),
+                _service("sockets", SOCKETS_HOST, self.sockets.backends, colour),
+            )
+        )
+
+    async def begin(self) -> None:
+        """Have users ask, and wait until a slow request is under way."""
+        self.load.start()
+        self.load.tell(f"rate {_RATE}")
+        self.wrk.start()
+        await trio.sleep(_SETTLE_S)
+
+    def expect(self, colours: frozenset[str], since_ns: int | None = None) -> None:
+        """From now on only these colours answer."""
+        self.rules.append(Rule(since_ns=since_ns or time.time_ns(), colours=colours))
+
+    async def end(self) -> tuple[Requests, Mapping[str, int]]:
+        """Let all that is under way finish; what the load generator and wrk have seen."""
+        await trio.sleep(_SETTLE_S)
+        self.wrk.signal(signal.SIGINT)
+        while self.wrk.running:  # noqa: ASYNC110 - another process sets no event
+            await trio.sleep(_POLL_S)
+        seen = judged(self.record.new(), self.rules)
+        (line,) = [
+            line
+            for line in self.wrk_log.read_text(encoding="utf-8").splitlines()
+            if line.startswith("SUMMARY ")
+        ]
+        return seen, json.loads(line.removeprefix("SUMMARY "))
+
+
+@asynccontextmanager
+async def running_proxy(proxy: str, folder: Path) -> AsyncIterator[Site]:
+    """Starts a proxy, backends of both colours, and users who wait for :meth:`Site.begin`."""
+    edge, *ports = free_ports(3)
+    backends = {}
+    for colour, port in zip(Colour, ports, strict=True):
+        name = f"backend {colour}"
+        command = [sys.executable, "-m", "edge_agent.sample_backend", "--name", colour.value]
+        Program(name, [*command, "--port", str(port)], folder / f"{colour}.log").start()
+        backends[colour] = f"127.0.0.1:{port}"
+    script, record = folder / "wrk.lua", folder / "load.bin"
+    script.write_text(_WRK.replace("HOST", HOST), encoding="utf-8")
+    wrk = ["wrk", "-t1", f"-c{_WRK_CONNECTIONS}", f"-d{_DAY}", "-s", str(script)]
+    options = ["--edge", f"127.0.0.1:{edge}", "--host", HOST, "--record", str(record)]
+    state = folder / "p"
+    state.mkdir()
+    driver = driver_of(proxy, state, edge)
+    async with trio.open_nursery() as nursery:
+        echoes = {colour: await nursery.start(serve_echo, colour.value) for colour in Colour}
+        await driver.start()
+        site = Site(
+            driver=driver,
+            checkout=backends,
+            sockets=WebSockets(("127.0.0.1", edge), SOCKETS_HOST, echoes),
+            record=ObservationFile(record),
+            wrk=Program("wrk", [*wrk, f"http://127.0.0.1:{edge}/"], folder / "wrk.log"),
+            wrk_log=folder / "wrk.log",
+            load=Program(
+                "load",
+                [sys.executable, "-m", "turnout.dev.load", *options],
+                folder / "load.log",
+                has_stdin=True,
+            ),
+        )
+        try:
+            yield site
+        finally:
+            site.load.kill()
+            with trio.CancelScope(shield=True):
+                await driver.stop_proxy()
+            nursery.cancel_scope.cancel()
+
+
+def _service(name: str, host: str, backends: Mapping[Colour, str], colour: Colour) -> Service:
+    entry = RegionBackends(
+        region=REGION,
+        blue=Backends(addresses=(backends[Colour.BLUE],)),
+        green=Backends(addresses=(backends[Colour.GREEN],)),
+    )
+    return Service(
+        name=ServiceName(name),
+        hosts=(host,),
+        weights=Weights.all_to(colour),
+        health=Health(min_healthy_percent=100),
+        backends=(entry,),
+    )
