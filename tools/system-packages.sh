@@ -27,10 +27,13 @@ done
 if command -v python3 >/dev/null && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
     missing+=(python3-venv)
 fi
-# nginx routes with its Lua module, a package of its own; where modules are is a matter of the system.
-if [[ -e /etc/debian_version && ! -e /usr/lib/nginx/modules/ngx_http_lua_module.so ]]; then
-    missing+=(libnginx-mod-http-lua)
-fi
+# nginx routes with its Lua module, and a bench compares that with njs: packages of their own. Where
+# modules are is a matter of the system.
+for module in lua js; do
+    if [[ -e /etc/debian_version && ! -e /usr/lib/nginx/modules/ngx_http_${module}_module.so ]]; then
+        missing+=("libnginx-mod-http-$module")
+    fi
+done
 [[ ${#missing[@]} -gt 0 ]] || exit 0
 
 if ! command -v apt-get >/dev/null; then
