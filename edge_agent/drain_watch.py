@@ -65,7 +65,7 @@ class DrainWatch:
         except Refused as refusal:
             _log.warning("a source is not closed", service=name, colour=colour, reason=str(refusal))
         else:
-            _log.info("a source was closed", service=name, colour=colour, connections=cut)
+            _log.info("a source was closed", service=name, colour=colour, requests=cut)
 
     async def _watch(self, scope: trio.CancelScope, name: ServiceName, colour: Colour) -> None:
         told: int | None = None

@@ -173,7 +173,7 @@ class Driver(abc.ABC):
 
     @abc.abstractmethod
     async def close(self, service: Service, colour: Colour) -> int:
-        """Cut the connections that are left at a colour's backends; return how many. Idempotent.
+        """Cut what is left at a colour's backends; return how many requests that were. Idempotent.
 
         Raises:
             Refused: IN_USE (the table being served sends to that colour, or another one shares its

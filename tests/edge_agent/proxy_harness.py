@@ -209,14 +209,15 @@ class RealHarness(Harness):
 
     async def hold_request(self, colour: Colour, seconds: float = 300) -> None:
         before = await self.driver.in_flight(self.service(), colour)
-        self.nursery.start_soon(self._hold, seconds)
+        self.nursery.start_soon(self.hold, seconds)
 
         async def counted() -> bool:
             return await self.driver.in_flight(self.service(), colour) > before
 
         await until(counted)
 
-    async def _hold(self, seconds: float) -> None:
+    async def hold(self, seconds: float) -> None:
+        """Ask for what takes so long, and keep what becomes of it in ``held``."""
         patient = self.driver_with(probe_timeout_s=seconds + PATIENCE_S)
         try:
             self.held.append(await patient.ask(Request(host=HOST, path=f"/slow?seconds={seconds}")))

@@ -14,7 +14,7 @@ from attrs import evolve
 from edge_agent.drivers.base import RefusalCode, Refused
 from edge_agent.drivers.proxy_process import find
 from edge_agent.probe import prove
-from edge_agent.request import Answer, Request, connect
+from edge_agent.request import Answer, AskError, Request, connect
 from tests.edge_agent.proxy_harness import (
     BLUE,
     GREEN,
@@ -24,6 +24,7 @@ from tests.edge_agent.proxy_harness import (
     active,
     make_table,
     marks,
+    no_file_longer_than,
     until,
 )
 from turnout.protocol.identifiers import Epoch, Region
@@ -196,6 +197,61 @@ async def test_slow_request_finishes_at_the_source_across_the_flip(real: RealHar
     assert (answer.status, answer.headers["x-turnout-colour"]) == (200, "blue")
 
 
+async def test_two_hundred_slow_requests_finish_and_are_counted_down(real: RealHarness) -> None:
+    await real.serve(1, real.table(BLUE))
+    for _ in range(200):
+        real.nursery.start_soon(real.hold, 2.0)
+
+    async def all_there() -> bool:
+        return await real.driver.in_flight(real.service(), BLUE) == 200
+
+    await until(all_there)
+    await real.serve(2, real.table(GREEN))
+    counts = [200]
+
+    async def drained() -> bool:
+        counts.append(await real.driver.in_flight(real.service(), BLUE))
+        return counts[-1] == 0
+
+    await until(drained)
+    assert counts == sorted(counts, reverse=True)
+    await until(lambda: have_ended(real, 200))
+    assert {answered_by(one) for one in real.held} == {(200, "blue")}
+
+
+async def have_ended(real: RealHarness, number: int) -> bool:
+    return len(real.held) == number
+
+
+def answered_by(answer: Answer | AskError) -> tuple[int, str]:
+    assert isinstance(answer, Answer), answer
+    return answer.status, answer.headers["x-turnout-colour"]
+
+
+async def test_close_cuts_what_is_left_and_says_how_many(real: RealHarness) -> None:
+    await real.serve(1, real.table(BLUE))
+    for seconds in (0.5, 300, 0.5, 300, 300):
+        await real.hold_request(BLUE, seconds)
+    await real.serve(2, real.table(GREEN))
+    await real.hold_request(GREEN, 1.5)
+    await until(lambda: have_ended(real, 2))
+    assert await real.driver.close(real.service(), BLUE) == 3
+    await until(lambda: have_ended(real, 6))
+    finished = [one for one in real.held if isinstance(one, Answer) and one.status == 200]
+    assert sorted(map(answered_by, finished)) == [(200, "blue"), (200, "blue"), (200, "green")]
+    assert await real.driver.close(real.service(), BLUE) == 0
+
+
+async def test_rollback_in_the_middle_of_a_drain_loses_nothing(real: RealHarness) -> None:
+    await real.serve(1, real.table(BLUE))
+    for epoch, colour in ((2, GREEN), (3, BLUE), (4, GREEN)):
+        for _ in range(10):
+            await real.hold_request(colour.other, 1.0)
+        await real.serve(epoch, real.table(colour))
+    await until(lambda: have_ended(real, 30))
+    assert {answered_by(one) for one in real.held} == {(200, "blue"), (200, "green")}
+
+
 async def test_upgraded_stream_counts_as_in_flight_until_it_ends(
     real: RealHarness, nursery: trio.Nursery
 ) -> None:
@@ -304,6 +360,32 @@ async def test_twenty_flips_under_load_lose_and_misroute_nothing(real: RealHarne
     assert load.misrouted == []
     assert served == list(range(2, 22))
     assert load.answered > 20 * 8
+
+
+async def test_users_notice_nothing_of_what_an_agent_goes_through(real: RealHarness) -> None:
+    await real.serve(1, real.table(BLUE))
+    load = Load(real)
+    green = real.table(GREEN)
+    async with trio.open_nursery() as clients:
+        for _ in range(3):
+            clients.start_soon(load.on_one_connection)
+            clients.start_soon(load.on_new_connections)
+        await real.restart_driver()
+        aside = real.files.admin_socket.rename(real.files.root / "aside.sock")
+        with pytest.raises(Refused) as gone:
+            await real.stage(2, green)
+        aside.rename(real.files.admin_socket)
+        with no_file_longer_than(1), pytest.raises(Refused) as full:
+            await real.stage(2, green)
+        await real.break_backend(GREEN)
+        with pytest.raises(Refused) as refused:
+            await real.stage(2, green)
+        real.backends[GREEN].healthy = True
+        await real.serve(2, green)
+        clients.cancel_scope.cancel()
+    codes = [one.value.code for one in (gone, full, refused)]
+    assert codes == [RefusalCode.PROXY_DOWN, RefusalCode.DISK, RefusalCode.PROBE]
+    assert (load.failed, load.misrouted) == ([], [])
 
 
 async def test_proxy_killed_between_flips_never_serves_a_lower_epoch(real: RealHarness) -> None:

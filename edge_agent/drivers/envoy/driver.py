@@ -178,7 +178,9 @@ class EnvoyDriver(Driver):
         if wanted & used:
             shared = ", ".join(f"{host}:{port}" for host, port in sorted(wanted & used))
             raise Refused(RefusalCode.IN_USE, f"the table in force sends requests to {shared} too")
-        return await trio.to_thread.run_sync(cut, process.pid, wanted)
+        left = await self.in_flight(service, colour)
+        await trio.to_thread.run_sync(cut, process.pid, wanted)
+        return left
 
     # ------------------------------------------------------------------------------ the process
 

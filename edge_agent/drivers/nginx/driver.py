@@ -167,8 +167,10 @@ class NginxDriver(SlottedDriver[NginxSettings, Files]):
         if wanted & used:
             shared = ", ".join(f"{host}:{port}" for host, port in sorted(wanted & used))
             raise Refused(RefusalCode.IN_USE, f"the table in force sends requests to {shared} too")
-        workers = process.children()
-        return sum([await trio.to_thread.run_sync(cut, pid, wanted) for pid in workers])
+        left = await self.in_flight(service, colour)
+        for pid in process.children():
+            await trio.to_thread.run_sync(cut, pid, wanted)
+        return left
 
     def _configuration(self) -> dict[Path, bytes]:
         lua = resources.files("edge_agent.drivers.nginx").joinpath("turnout.lua").read_bytes()
