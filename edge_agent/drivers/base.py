@@ -68,6 +68,16 @@ class Refused(Exception):  # noqa: N818 - an answer of the proxy's, named as vot
 
 
 @frozen(kw_only=True)
+class Finding:
+    """One thing that a check of the host has found; ``mend``: what to do about it, if anything."""
+
+    what: str
+    found: str
+    is_well: bool = True
+    mend: str = ""
+
+
+@frozen(kw_only=True)
 class ProxyStatus:
     """What the proxy is and really serves, by its own answers.
 
@@ -92,6 +102,10 @@ class FlipEvidence:
 
 class Driver(abc.ABC):
     """One proxy, as its agent sees it. Methods may be called concurrently unless they say not."""
+
+    @abc.abstractmethod
+    async def check(self) -> Sequence[Finding]:
+        """What there is on this host for it to work with. Nothing is started, changed or raised."""
 
     @abc.abstractmethod
     async def start(self) -> ProxyStatus:

@@ -20,6 +20,7 @@ from edge_agent.drivers.base import (
     EPOCH_HEADER,
     SERVICE_HEADER,
     Driver,
+    Finding,
     FlipEvidence,
     ProxyStatus,
     RefusalCode,
@@ -143,6 +144,10 @@ class MemoryDriver(Driver):
         self._probe_timeout_s = probe_timeout_s
         self._ready: Serving | None = None
         self._one_stage = trio.Lock()
+
+    async def check(self) -> Sequence[Finding]:
+        """There is nothing that could be missing."""
+        return ()
 
     async def start(self) -> ProxyStatus:
         """Boot the proxy unless it runs."""

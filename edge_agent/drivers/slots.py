@@ -20,6 +20,7 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Generic, Protocol, TypeVar
 
 import trio
@@ -28,6 +29,7 @@ from attrs import evolve, frozen
 
 from edge_agent.drivers.base import (
     Driver,
+    Finding,
     FlipEvidence,
     ProxyStatus,
     RefusalCode,
@@ -35,6 +37,7 @@ from edge_agent.drivers.base import (
     refuse_inconsistent,
     refuse_stale,
 )
+from edge_agent.drivers.checking import Trial, look
 from edge_agent.drivers.proxy_folder import ProxyFolder, check_socket_path, disk_refusals
 from edge_agent.drivers.proxy_process import ProxyProcess, find, find_or_spawn
 from edge_agent.drivers.proxy_settings import ProxySettings
@@ -207,6 +210,21 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
     @abc.abstractmethod
     async def _is_ready(self) -> bool:
         """Whether it answers."""
+
+    @abc.abstractmethod
+    def _trial(self) -> Trial:
+        """What is to be checked on its host."""
+
+    def _lay_out(self) -> None:
+        """Write all that the proxy reads when it starts. Raises OSError."""
+        self._slots.prepare_folder()
+        for path, data in self._configuration().items():
+            self._files.write(path, data)
+
+    async def check(self) -> Sequence[Finding]:
+        """What there is for it to work with; see :meth:`Driver.check`."""
+        with TemporaryDirectory(prefix="turnout-check-") as folder:
+            return await look(self._trial(), Path(folder))
 
     async def start(self) -> ProxyStatus:
         """Find the proxy of the state folder or start one; see :meth:`Driver.start`."""

@@ -17,7 +17,9 @@ from rich.text import Text
 Row = Sequence[str | Text]
 
 # What may run on over several lines, and how narrow it may become before a table is none any more.
-_PROSE = frozenset({"REASON", "TEXT", "CHANGE", "MATCHES", "IN FORCE", "IN THE FILE"})
+_PROSE = frozenset(
+    {"REASON", "TEXT", "CHANGE", "MATCHES", "IN FORCE", "IN THE FILE", "FOUND", "MEND"}
+)
 _LEAST_PROSE = 18
 _GAP = 2
 

@@ -22,12 +22,16 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import trio
 import trio.to_thread
+from attrs import evolve
 
 from edge_agent.drivers.base import (
     Driver,
+    Finding,
     FlipEvidence,
     ProxyStatus,
     RefusalCode,
@@ -35,6 +39,7 @@ from edge_agent.drivers.base import (
     refuse_inconsistent,
     refuse_stale,
 )
+from edge_agent.drivers.checking import Trial, look
 from edge_agent.drivers.connections import cut
 from edge_agent.drivers.envoy import resources
 from edge_agent.drivers.envoy.admin import Admin, literally
@@ -73,6 +78,28 @@ class EnvoyDriver(Driver):
         self._before_flip: Before | None = None
         self._one_stage = trio.Lock()
         self._one_flip = trio.Lock()
+
+    async def check(self) -> Sequence[Finding]:
+        """What there is for it to work with; see :meth:`Driver.check`."""
+        trial = Trial(
+            settings=self._settings,
+            folder=self._files,
+            find_binary=lambda: find_binary(self._settings.binary),
+            least=(1, 30),
+            version_arguments=("--version",),
+            version=r"/(\d+\.\d+\.\d+)/",
+            prepare=self._lay_out,
+            reaches_into=True,
+        )
+        with TemporaryDirectory(prefix="turnout-check-") as folder:
+            return await look(trial, Path(folder))
+
+    def _lay_out(self, folder: Path) -> Sequence[str]:
+        """A configuration of its own for Envoy to read."""
+        twin = EnvoyDriver(evolve(self._settings, state_dir=folder))
+        twin._prepare_folder()
+        twin._files.write(twin._files.bootstrap, bootstrap(twin._settings, twin._files))
+        return ("--mode", "validate", "--config-path", str(twin._files.bootstrap))
 
     async def start(self) -> ProxyStatus:
         """Find the Envoy of the state folder or start one; see :meth:`Driver.start`."""

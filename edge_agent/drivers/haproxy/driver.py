@@ -7,9 +7,13 @@ again at a later ``stage``, when no table needs them and nothing is in flight.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from attrs import evolve
+
 from edge_agent.drivers.base import RefusalCode, Refused
+from edge_agent.drivers.checking import Trial
 from edge_agent.drivers.haproxy.cli import Cli
 from edge_agent.drivers.haproxy.config import process_config
 from edge_agent.drivers.haproxy.files import Files
@@ -61,6 +65,23 @@ class HAProxyDriver(SlottedDriver[HAProxySettings, Files]):
             self._files.process: process_config(self._settings, self._files),
             self._files.routing: self._loader.routing(),
         }
+
+    def _trial(self) -> Trial:
+        def prepare(folder: Path) -> Sequence[str]:
+            twin = HAProxyDriver(evolve(self._settings, state_dir=folder))
+            twin._lay_out()
+            return ("-c", "-f", str(twin._files.process), "-f", str(twin._files.routing))
+
+        return Trial(
+            settings=self._settings,
+            folder=self._files,
+            find_binary=lambda: find_binary(self._settings.binary),
+            least=(2, 6),
+            version_arguments=("-v",),
+            version=r"version (\d+\.\d+[.\d]*)",
+            prepare=prepare,
+            reaches_into=False,
+        )
 
     def _command(self) -> list[str]:
         files = self._files

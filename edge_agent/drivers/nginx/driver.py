@@ -16,8 +16,10 @@ from pathlib import Path
 
 import trio
 import trio.to_thread
+from attrs import evolve
 
 from edge_agent.drivers.base import RefusalCode, Refused
+from edge_agent.drivers.checking import Trial
 from edge_agent.drivers.connections import cut
 from edge_agent.drivers.nginx import slot as slots
 from edge_agent.drivers.nginx.config import config
@@ -178,6 +180,23 @@ class NginxDriver(SlottedDriver[NginxSettings, Files]):
         open_files = min(_OPEN_FILES, _OPEN_FILES if most == resource.RLIM_INFINITY else most)
         own = config(self._settings, self._files, is_root=os.geteuid() == 0, open_files=open_files)
         return {self._files.config: own, self._files.lua: lua}
+
+    def _trial(self) -> Trial:
+        def prepare(folder: Path) -> Sequence[str]:
+            twin = NginxDriver(evolve(self._settings, state_dir=folder))
+            twin._lay_out()
+            return ("-t", "-p", str(folder), "-e", "stderr", "-c", str(twin._files.config))
+
+        return Trial(
+            settings=self._settings,
+            folder=self._files,
+            find_binary=lambda: find_binary(self._settings.binary),
+            least=(1, 22),
+            version_arguments=("-v",),
+            version=r"/(\d+\.\d+[.\d]*)",
+            prepare=prepare,
+            reaches_into=True,
+        )
 
     def _command(self) -> list[str]:
         root = self._files.root
