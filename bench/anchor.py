@@ -8,10 +8,11 @@ what a simulator comes to in terms of it says something on every machine, and be
 from __future__ import annotations
 
 import heapq
-import random
 import time
 from collections.abc import Callable
 from typing import Any, Final
+
+from simulator.randomness import Randomness
 
 AGENTS: Final = 100
 SECONDS: Final = 30.0
@@ -28,7 +29,7 @@ class _Loop:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.events = 0
-        self.chance = random.Random(7)  # noqa: S311 - delays, no secrets
+        self.chance = Randomness(7).stream("anchor")
         self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._made = 0
 

@@ -23,7 +23,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Final
@@ -192,12 +192,9 @@ def _await(port: int, colour: str) -> None:
     """Ask until this colour answers, each time on a new connection."""
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
-        try:
-            with httpx.Client(trust_env=False) as client:
-                if client.get(f"http://127.0.0.1:{port}/").text == f"{colour}\n":
-                    return
-        except httpx.HTTPError:
-            time.sleep(0.01)
+        with suppress(httpx.HTTPError), httpx.Client(trust_env=False) as client:
+            if client.get(f"http://127.0.0.1:{port}/").text == f"{colour}\n":
+                return
     raise SystemExit(f"{colour} does not answer on port {port} within {_PATIENCE_S:g} s")
 
 
