@@ -131,10 +131,25 @@ class EnvoySection(ProxySection):
     concurrency: int | None = field(default=None, validator=optional(gt(0)))
 
 
+def _some(_: object, __: attrs.Attribute[Any], value: tuple[Path, ...]) -> None:
+    if not value:
+        raise ValueError("must name at least one file")
+
+
+@frozen(kw_only=True)
+class HAProxyAttached:
+    """``[haproxy.attach]``: see ``edge_agent.drivers.haproxy.settings.Attached``."""
+
+    config: tuple[Path, ...] = field(validator=_some)
+    admin_socket: Path
+    master_socket: Path
+
+
 @frozen(kw_only=True)
 class HAProxySection(ProxySection):
     """``[haproxy]``: see ``edge_agent.drivers.haproxy.settings.HAProxySettings``."""
 
+    attach: HAProxyAttached | None = None
     threads: int | None = field(default=None, validator=optional(gt(0)))
 
 
@@ -216,7 +231,7 @@ def _below(settings: AgentSettings, folder: Path) -> AgentSettings:
         key_file=folder / settings.key_file,
         state_folder=folder / settings.state_folder,
         envoy=settings.envoy and _proxy_below(settings.envoy, settings, "envoy", folder),
-        haproxy=settings.haproxy and _proxy_below(settings.haproxy, settings, "haproxy", folder),
+        haproxy=settings.haproxy and _haproxy_below(settings.haproxy, settings, folder),
         nginx=settings.nginx and _proxy_below(settings.nginx, settings, "nginx", folder),
         tls=tls
         and TlsFiles(
@@ -233,3 +248,14 @@ def _proxy_below(section: Section, settings: AgentSettings, name: str, folder: P
         binary=section.binary and folder / section.binary,
         state_dir=folder / (section.state_dir or settings.state_folder / name),
     )
+
+
+def _haproxy_below(
+    section: HAProxySection, settings: AgentSettings, folder: Path
+) -> HAProxySection:
+    attach = section.attach and HAProxyAttached(
+        config=tuple(folder / path for path in section.attach.config),
+        admin_socket=folder / section.attach.admin_socket,
+        master_socket=folder / section.attach.master_socket,
+    )
+    return evolve(_proxy_below(section, settings, "haproxy", folder), attach=attach)

@@ -26,7 +26,7 @@ from edge_agent.drivers.base import Driver
 from edge_agent.drivers.envoy.driver import EnvoyDriver
 from edge_agent.drivers.envoy.settings import EnvoySettings
 from edge_agent.drivers.haproxy.driver import HAProxyDriver
-from edge_agent.drivers.haproxy.settings import HAProxySettings
+from edge_agent.drivers.haproxy.settings import Attached, HAProxySettings
 from edge_agent.drivers.nginx.driver import NginxDriver
 from edge_agent.drivers.nginx.settings import NginxSettings
 from edge_agent.metrics import CountingWatcher, StateCollector
@@ -101,6 +101,8 @@ def proxy_driver(settings: AgentSettings) -> Driver:
     """The driver of the proxy that the settings name."""
     if settings.haproxy is not None:
         chosen = asdict(settings.haproxy, recurse=False)
+        attach = settings.haproxy.attach
+        chosen["attach"] = attach and Attached(**asdict(attach, recurse=False))
         return HAProxyDriver(HAProxySettings(region=settings.region, **chosen))
     if settings.nginx is not None:
         chosen = asdict(settings.nginx, recurse=False)

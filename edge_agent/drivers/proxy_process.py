@@ -105,11 +105,13 @@ async def find(folder: ProxyFolder) -> ProxyProcess | None:
 
 async def find_or_spawn(
     folder: ProxyFolder,
-    command: Sequence[str],
+    command: Sequence[str] | None,
     is_ready: Callable[[], Awaitable[bool]],
     timeout_s: float,
 ) -> ProxyProcess:
     """Return the proxy of this state folder, started now unless there is one, once it is ready.
+
+    Without a ``command`` somebody else starts it, and it is waited for.
 
     Raises:
         Refused: PROXY_DOWN, with the proxy's last words.
@@ -123,9 +125,17 @@ async def find_or_spawn(
                 words = _words(folder, log_start)
                 raise Refused(RefusalCode.PROXY_DOWN, f"{folder.title} ended: {words}")
             with disk_refusals(f"start {folder.title}"):
-                process = process or await find(folder) or _spawn_if_free(folder, command)
+                process = process or await find(folder)
+                if process is None and command is not None:
+                    process = _spawn_if_free(folder, command)
             await trio.sleep(_POLL_S)
         return process
+    if process is None and command is None:
+        raise Refused(
+            RefusalCode.PROXY_DOWN,
+            f"nobody answers on {folder.title}'s admin socket '{folder.admin_socket}' for "
+            f"{timeout_s:g} s: it is to be started by whoever configures it",
+        )
     pid = f" (process {process.pid})" if process else ""
     if process is not None:
         process.release()

@@ -204,8 +204,8 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
         """The files that the proxy reads when it starts, as the settings want them."""
 
     @abc.abstractmethod
-    def _command(self) -> list[str]:
-        """How the proxy is started."""
+    def _command(self) -> list[str] | None:
+        """How the proxy is started; None where that is somebody else's business."""
 
     @abc.abstractmethod
     async def _is_ready(self) -> bool:
@@ -252,7 +252,10 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
             self._process = None
 
     async def stop_proxy(self) -> None:
-        """End the proxy, also one that this driver has not looked for yet."""
+        """End the proxy, also one that this driver has not looked for yet; another's is let go of."""
+        if self._command() is None:
+            await self.aclose()
+            return
         process = self._process or await find(self._files)
         self._process = None
         if process is not None:

@@ -14,7 +14,13 @@ from coordinator.config import (
     EtcdTlsSettings,
     LogSettings,
 )
-from edge_agent.config import AgentSettings, EnvoySection, HAProxySection, NginxSection
+from edge_agent.config import (
+    AgentSettings,
+    EnvoySection,
+    HAProxyAttached,
+    HAProxySection,
+    NginxSection,
+)
 from edge_agent.config import TimingSettings as AgentTiming
 from tests.architecture import ROOT
 from turnout.protocol.timing_settings import TimingSettings
@@ -32,6 +38,7 @@ SECTIONS: list[tuple[str, str, type[attrs.AttrsInstance]]] = [
     ("## `agent.toml`", "### `[timing]`", AgentTiming),
     ("## `agent.toml`", "### `[envoy]`", EnvoySection),
     ("## `agent.toml`", "### `[haproxy]`", HAProxySection),
+    ("## `agent.toml`", "### `[haproxy.attach]`", HAProxyAttached),
     ("## `agent.toml`", "### `[nginx]`", NginxSection),
     ("## `agent.toml`", "### `[tls]`", TlsFiles),
     ("## The table file", "### `[service.NAME]`", table_file._ServiceTable),
@@ -55,7 +62,7 @@ def is_section(field: attrs.Attribute[object]) -> bool:
     """Whether a field is a section of its own, and not a key."""
     return field.name in {
         *("etcd", "timing", "log", "tls", "health", "backends"),
-        *("envoy", "haproxy", "nginx"),
+        *("envoy", "haproxy", "nginx", "attach"),
     }
 
 

@@ -91,6 +91,26 @@ def test_proxy_may_be_haproxy() -> None:
     assert isinstance(proxy_driver(given), HAProxyDriver)
 
 
+def test_haproxy_may_be_somebody_elses() -> None:
+    attach = """
+[haproxy.attach]
+config = ["/etc/haproxy/haproxy.cfg", "more.cfg"]
+admin_socket = "/run/haproxy/admin.sock"
+master_socket = "/run/haproxy-master.sock"
+"""
+    given = parse(REQUIRED.replace("[envoy]", "[haproxy]") + attach)
+    assert given.haproxy is not None
+    assert given.haproxy.attach is not None
+    assert given.haproxy.attach.config == (
+        Path("/etc/haproxy/haproxy.cfg"),
+        FOLDER / "more.cfg",
+    )
+    assert isinstance(proxy_driver(given), HAProxyDriver)
+    nothing = attach.replace('["/etc/haproxy/haproxy.cfg", "more.cfg"]', "[]")
+    said = refusal(REQUIRED.replace("[envoy]", "[haproxy]") + nothing)
+    assert "haproxy.attach.config must name at least one file" in said
+
+
 def test_proxy_may_be_nginx() -> None:
     given = parse(REQUIRED.replace("[envoy]", "[nginx]") + "workers = 2\ntable_memory_mib = 8\n")
     assert given.nginx is not None

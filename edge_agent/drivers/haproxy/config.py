@@ -1,4 +1,4 @@
-"""How an owned HAProxy is set up: two frontends with the same rules, and the pool of backends. Pure.
+"""How HAProxy is set up: two frontends with the same rules, and the pool of backends. Pure.
 
 - The *live* frontend serves users, the *staging* frontend (a UNIX socket only the agent can open) the
   next table. They differ in one word: the key by which they ask ``active.map`` for their slot.
@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from edge_agent.drivers.base import COLOUR_HEADER, EPOCH_HEADER, SERVICE_HEADER
@@ -34,47 +35,51 @@ _REPLY = "http-request return status {status} content-type text/plain"
 
 
 def process_config(settings: HAProxySettings, files: Files) -> bytes:
-    """HAProxy's configuration of itself."""
+    """HAProxy's configuration of itself, where it is ours."""
     threads = (f"  nbthread {settings.threads}",) if settings.threads else ()
-    purge_ms = round(settings.upstream_idle_timeout_s * 1000) // 2
     lines = (
         "# Written by Turnout, which owns this HAProxy: changes are overwritten.",
         "global",
         f"  stats socket {files.admin_socket} mode 600 level admin expose-fd listeners",
         *threads,
-        "defaults turnout",
-        "  mode http",
-        "  balance roundrobin",
-        "  option forwardfor",
-        "  option redispatch 1",
-        "  retries 1",
-        "  retry-on conn-failure",
-        "  timeout http-request 10s",
-        f"  timeout connect {_ms(settings.connect_timeout_s)}",
-        f"  timeout queue {_ms(settings.connect_timeout_s)}",
-        f"  timeout client {_ms(settings.stream_idle_timeout_s)}",
-        f"  timeout server {_ms(settings.stream_idle_timeout_s)}",
-        f"  timeout tunnel {_ms(settings.stream_idle_timeout_s)}",
-        f"  timeout http-keep-alive {_ms(settings.stream_idle_timeout_s)}",
-        f"  default-server pool-purge-delay {purge_ms}ms",
-        "resolvers turnout",
-        "  parse-resolv-conf",
-        "  accepted_payload_size 8192",
     )
     return _text(lines)
 
 
 def routing_config(settings: HAProxySettings, files: Files, pool: Pool) -> bytes:
-    """HAProxy's configuration of frontends and backends."""
+    """HAProxy's configuration of time limits, frontends and backends."""
+    # One that is another's may run as another: the socket is the agent's all the same.
+    owner = f" uid {os.getuid()}" if settings.attach else ""
     lines = [
         "# Written by Turnout, in step with what HAProxy was told while it ran: see docs/proxies.md.",
+        *_defaults(settings),
         *_frontend(LIVE, settings.listen, files),
-        *_frontend(STAGED, f"unix@{files.staging_socket} mode 600", files),
+        *_frontend(STAGED, f"unix@{files.staging_socket} mode 600{owner}", files),
     ]
     for number, content in enumerate(pool.places):
         lines.append(f"backend {backend_name(number)} from turnout")
         lines += _servers(content) if content else ()
     return _text(lines)
+
+
+def _defaults(settings: HAProxySettings) -> Iterator[str]:
+    purge_ms = round(settings.upstream_idle_timeout_s * 1000) // 2
+    yield "defaults turnout"
+    yield "  mode http"
+    yield "  balance roundrobin"
+    yield "  option forwardfor"
+    yield "  option redispatch 1"
+    yield "  retries 1"
+    yield "  retry-on conn-failure"
+    yield "  timeout http-request 10s"
+    for key in ("connect", "queue"):
+        yield f"  timeout {key} {_ms(settings.connect_timeout_s)}"
+    for key in ("client", "server", "tunnel", "http-keep-alive"):
+        yield f"  timeout {key} {_ms(settings.stream_idle_timeout_s)}"
+    yield f"  default-server pool-purge-delay {purge_ms}ms"
+    yield "resolvers turnout"
+    yield "  parse-resolv-conf"
+    yield "  accepted_payload_size 8192"
 
 
 def server_options(address: str) -> str:

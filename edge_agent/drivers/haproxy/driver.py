@@ -1,4 +1,4 @@
-"""An HAProxy that Turnout owns.
+"""One HAProxy: Turnout's own, or attached to one that somebody else starts and configures.
 
 The flip is one line of ``active.map``, on disk and then by ``set map`` (``slots.py`` tells the story); it
 never reloads. The next table's servers go into free backends of a pool (``loading.py``), which become free
@@ -25,10 +25,10 @@ from turnout.protocol.routing import Colour, Service
 
 
 class HAProxyDriver(SlottedDriver[HAProxySettings, Files]):
-    """The driver contract over one owned HAProxy; docs/proxies.md describes its state folder."""
+    """The driver contract over one HAProxy; docs/proxies.md describes its state folder."""
 
     def __init__(self, settings: HAProxySettings) -> None:
-        files = Files(settings.state_dir.absolute())
+        files = Files(settings.state_dir.absolute(), settings.attach)
         self._cli = Cli(files.admin_socket)
         self._master = Master(files.master_socket)
         self._loader = Loader(settings, files, self._cli, self._master)
@@ -61,16 +61,17 @@ class HAProxyDriver(SlottedDriver[HAProxySettings, Files]):
         return left
 
     def _configuration(self) -> dict[Path, bytes]:
-        return {
-            self._files.process: process_config(self._settings, self._files),
-            self._files.routing: self._loader.routing(),
-        }
+        routing = {self._files.routing: self._loader.routing()}
+        if self._settings.attach:
+            return routing
+        return {self._files.process: process_config(self._settings, self._files)} | routing
 
     def _trial(self) -> Trial:
         def prepare(folder: Path) -> Sequence[str]:
             twin = HAProxyDriver(evolve(self._settings, state_dir=folder))
             twin._lay_out()
-            return ("-c", "-f", str(twin._files.process), "-f", str(twin._files.routing))
+            files = (*twin._files.own_config, twin._files.routing)
+            return ("-c", *(word for path in files for word in ("-f", str(path))))
 
         return Trial(
             settings=self._settings,
@@ -83,7 +84,9 @@ class HAProxyDriver(SlottedDriver[HAProxySettings, Files]):
             reaches_into=False,
         )
 
-    def _command(self) -> list[str]:
+    def _command(self) -> list[str] | None:
+        if self._settings.attach:
+            return None
         files = self._files
         return [
             str(find_binary(self._settings.binary)),

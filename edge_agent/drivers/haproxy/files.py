@@ -1,7 +1,7 @@
-"""The state folder of an owned HAProxy: who reads what.
+"""The state folder of a HAProxy: who reads what.
 
-    haproxy.cfg          HAProxy, when it starts or reloads: process and sockets
-    turnout.cfg          the same: frontends, and the pool of backends with the servers they have now
+    haproxy.cfg          HAProxy, when it starts or reloads: process and sockets; not if it is another's
+    turnout.cfg          the same: time limits, frontends, and the pool of backends with their servers
     maps/active.map      the same: which slot is live, and in which incarnation; the flip, on disk
     maps/tables.map      the same: which table is in which slot
     maps/SLOT/*.map      the same: a table's hosts and paths
@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from attrs import frozen
 
+from edge_agent.drivers.haproxy.settings import Attached
 from edge_agent.drivers.slots import SLOTS, SlotFolder
 
 
@@ -29,6 +30,17 @@ class Files(SlotFolder):
 
     proxy: ClassVar[str] = "haproxy"
     title: ClassVar[str] = "HAProxy"
+    attach: Attached | None = None
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where HAProxy's worker answers."""
+        return self.attach.admin_socket if self.attach else super().admin_socket
+
+    @property
+    def own_config(self) -> tuple[Path, ...]:
+        """What HAProxy is given beside the routing."""
+        return self.attach.config if self.attach else (self.process,)
 
     @property
     def process(self) -> Path:
@@ -71,7 +83,7 @@ class Files(SlotFolder):
     @property
     def master_socket(self) -> Path:
         """Where HAProxy's master answers."""
-        return self.root / "master.sock"
+        return self.attach.master_socket if self.attach else self.root / "master.sock"
 
     def make_folders(self) -> None:
         """Make what is missing; readable by the owner only."""

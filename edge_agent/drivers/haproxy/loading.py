@@ -198,7 +198,8 @@ class Loader:
         with disk_refusals("write the next configuration"):
             await trio.to_thread.run_sync(candidate.write_bytes, self._routing(pool))
         binary = str(find_binary(self._settings.binary))
-        command = [binary, "-c", "-f", str(self._files.process), "-f", str(candidate)]
+        files = (*self._files.own_config, candidate)
+        command = [binary, "-c", *(word for path in files for word in ("-f", str(path)))]
         checked = await trio.run_process(
             command, capture_stdout=True, capture_stderr=True, check=False
         )
@@ -278,6 +279,12 @@ class Loader:
             match line.split():
                 case [_, key, turn] if key == LIVE:
                     return turn.partition(":")[0]
+        if self._settings.attach:
+            raise Refused(
+                RefusalCode.PROXY_DOWN,
+                "the HAProxy that runs has not read what Turnout adds to it: give it "
+                f"-f '{self._files.routing}' after its own configuration",
+            )
         raise Refused(
             RefusalCode.UNCONFIRMED,
             f"HAProxy does not say which slot of '{self._files.active}' is live",

@@ -1,4 +1,4 @@
-"""What an operator may choose about an owned HAProxy, and where its binary is found."""
+"""What an operator may choose about a HAProxy, and where its binary is found."""
 
 from __future__ import annotations
 
@@ -12,11 +12,29 @@ from edge_agent.drivers.proxy_settings import ProxySettings
 
 
 @frozen(kw_only=True)
+class Attached:
+    """A HAProxy that somebody else starts and configures, in master-worker mode.
+
+    Attributes:
+        config: its own files, as they are given to it with ``-f``, without Turnout's.
+        admin_socket: its ``stats socket``, with ``level admin``.
+        master_socket: its master's (``-S``).
+    """
+
+    config: tuple[Path, ...]
+    admin_socket: Path
+    master_socket: Path
+
+
+@frozen(kw_only=True)
 class HAProxySettings(ProxySettings):
-    """Everything about one HAProxy that Turnout owns. ``binary``: None means ``haproxy`` in PATH."""
+    """Everything about one HAProxy. ``binary``: None means ``haproxy`` in PATH."""
 
     threads: int | None = None
-    """Of its worker; None: one a core."""
+    """Of its worker; None: one a core. Not for one that somebody else configures."""
+
+    attach: Attached | None = None
+    """None: Turnout starts HAProxy and owns it."""
 
 
 def find_binary(chosen: Path | None) -> Path:
