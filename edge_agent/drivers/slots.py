@@ -284,8 +284,7 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
             loaded = await self._slots.load(epoch, table, _free_slot(kept), kept)
             staged = loaded.under(self._floor.incarnation)
             try:
-                await self._turn_staging(staged)
-                await self._probe_staged(epoch, table, changed)
+                await self._prove_staged(staged, epoch, table, changed)
             except Refused:
                 await self._turn_staging(self._staged or self._told)
                 raise
@@ -339,6 +338,19 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
         """What the live listener serves; not what it was told, where a flip did not come through."""
         with disk_refusals("read what is served"):
             return self._files.read_slot(await self._slots.live_slot())
+
+    async def _prove_staged(
+        self, staged: Loaded, epoch: Epoch, table: RoutingTable, changed: Sequence[Service]
+    ) -> None:
+        """Turn the staging listener to a slot and probe it; once more if somebody reloaded meanwhile."""
+        await self._turn_staging(staged)
+        try:
+            await self._probe_staged(epoch, table, changed)
+        except Refused:
+            if await version_at(self._files.staging_socket) == staged.version:
+                raise
+            await self._turn_staging(staged)
+            await self._probe_staged(epoch, table, changed)
 
     async def _turn_staging(self, loaded: Loaded) -> None:
         await self._slots.turn(STAGED, loaded)

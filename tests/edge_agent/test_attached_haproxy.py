@@ -155,6 +155,21 @@ async def test_their_restart_and_their_reload_bring_the_table_back(theirs: Their
     assert marks(await theirs.get()) == (200, "2", "checkout", "blue")
 
 
+async def test_s5_their_reload_in_the_middle_of_a_flip_takes_nothing_back(theirs: Theirs) -> None:
+    await attach(theirs)
+    await theirs.serve(1, theirs.table(BLUE))
+    assert theirs.process is not None
+    for epoch in range(2, 8):
+        table = theirs.table(GREEN if epoch % 2 == 0 else BLUE)
+        await theirs.stage(epoch, table)
+        os.kill(theirs.process.pid, signal.SIGUSR2)
+        await trio.sleep(0.003 * (epoch - 2))  # so that reload and flip meet in different places
+        await theirs.driver.activate(active(epoch, table))
+        with trio.move_on_after(0.2):
+            while True:
+                assert (await theirs.driver.status()).serving.epoch == epoch
+
+
 async def test_their_own_backends_are_switched_by_name(theirs: Theirs) -> None:
     await attach(theirs)
     named = RegionBackends(

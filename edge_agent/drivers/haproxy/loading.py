@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 
 import trio
 import trio.to_thread
@@ -47,6 +48,7 @@ class Loader:
         self._master = master
         self._draining: set[str] = set()
         self._probed: frozenset[str] = frozenset()
+        self._worker: int | None = None
         self.pool = Pool()
 
     # ---------------------------------------------------------------------------------- the files
@@ -105,9 +107,18 @@ class Loader:
         Raises:
             Refused: REJECTED, UNCONFIRMED, PROXY_DOWN, DISK; files and process are as they were.
         """
+        worker = await self._current()
         plan = await self._load_backends(epoch, table, kept)
         self._probed = plan.sends_to
-        return await self._load_slot(slot, plan)
+        loaded = await self._load_slot(slot, plan)
+        while (current := await self._current()) != worker:
+            # A new worker: it has read the files, some of them perhaps before they were written.
+            worker = current
+            self._draining.clear()
+            await self._fit(self.pool)
+            loaded = await self._load_slot(slot, plan)
+        self._worker = worker
+        return loaded
 
     async def _load_backends(
         self, epoch: Epoch, table: RoutingTable, kept: Sequence[Loaded]
@@ -302,10 +313,31 @@ class Loader:
     async def turn(self, key: str, loaded: Loaded) -> None:
         """Have a frontend ask another slot, from one request to the next.
 
+        Somebody may reload HAProxy at this moment, and the new worker have read ``active.map`` before it
+        was written: so it is told again until the worker that was told is the one that goes on.
+
         Raises:
             Refused: REJECTED, PROXY_DOWN.
         """
-        await self._cli.order(f"set map {self._files.active} {key} {loaded.turn}")
+        told = f"set map {self._files.active} {key} {loaded.turn}"
+        await self._cli.order(told)
+        while (current := await self._current()) != self._worker:
+            self._worker = current
+            self._draining.clear()
+            await self._cli.order(told)
+
+    async def _current(self) -> int | None:
+        """The worker that takes new connections; while the master is being replaced it is waited for."""
+        with trio.move_on_after(self._settings.flip_timeout_s):
+            while True:
+                with suppress(Refused):
+                    processes = await self._master.processes()
+                    if processes.current is not None:
+                        return processes.current
+                await trio.sleep(_POLL_S)
+        raise Refused(
+            RefusalCode.PROXY_DOWN, "HAProxy's master does not say which worker is current"
+        )
 
     def _write_slot(self, loaded: Loaded, plan: Plan) -> None:
         files, slot = self._files, loaded.slot
