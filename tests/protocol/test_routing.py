@@ -225,6 +225,9 @@ def blue_in_eu(backends: Backends) -> Service:
         (service(drain_timeout_ms=-1), "drain_timeout_s -0.001 must be within 0 and 86400"),
         (service(drain_timeout_ms=86_400_001), "drain_timeout_s 86400 must be within"),
         (service(retain_ms=-1), "retain_s -0.001 must not be negative"),
+        (service(path_prefix="/" + 1024 * "x"), "path_prefix has 1025 of at most 1024"),
+        (service(hosts=(254 * "a",)), "must have at most 253 characters"),
+        (service(hosts=("a.example.",)), "no dot at its end"),
         (service(backends=()), "no region has backends"),
         (service(backends=(in_region("us"), in_region("eu"))), "must be sorted and named once"),
         (service(backends=(in_region("eu"), in_region("eu"))), "must be sorted and named once"),
@@ -238,6 +241,8 @@ def blue_in_eu(backends: Backends) -> Service:
             for address in (
                 *("a", ":1", " :1", "a:", "a:x", "a:0", "a:65536", "a:-1", "a:1.5"),
                 *("a b:1", "a\n  server evil b:1", "a\x00:1", "ä:1", "a:１"),  # noqa: RUF001
+                *("unix@/run/x:1", "unix:/run/x:1", '"a":1', "$HOME:1", "a#b:1", "*:1", "::1:1"),
+                *("[::1:1", "[1.2.3.4]:1", "[fe80::1%eth0]:1", "[x]:1", "-a:1", "a.:1", "ipv4@a:1"),
             )
         ),
     ],

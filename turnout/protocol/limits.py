@@ -31,6 +31,12 @@ MAX_HEALTH_TIMEOUT_MS = 60_000
 MAX_DRAIN_TIMEOUT_MS = 86_400_000
 """A day: the longest drain that may be asked for."""
 
+MAX_HOST = 253
+"""Characters of a host: a DNS name has no more (RFC 1035 section 2.3.4, without the last dot)."""
+
+MAX_PATH_PREFIX = 1024
+"""Characters of a path prefix: what every proxy can hold."""
+
 MAX_PORT = 65_535
 """The last TCP port."""
 

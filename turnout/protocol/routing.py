@@ -10,6 +10,8 @@ epoch is not part of them, so that a rollback to an earlier table is recognised 
 from __future__ import annotations
 
 import enum
+import ipaddress
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
@@ -18,9 +20,18 @@ from attrs import evolve, frozen
 
 from turnout.protocol.codec import canonical_bytes, digest_of
 from turnout.protocol.identifiers import NAME_RULE, Digest, Region, ServiceName, is_name
-from turnout.protocol.limits import MAX_DRAIN_TIMEOUT_MS, MAX_HEALTH_TIMEOUT_MS, MAX_PORT
+from turnout.protocol.limits import (
+    MAX_DRAIN_TIMEOUT_MS,
+    MAX_HEALTH_TIMEOUT_MS,
+    MAX_HOST,
+    MAX_PATH_PREFIX,
+    MAX_PORT,
+)
 
 FULL_WEIGHT = 100
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_IPV6 = 6
 
 
 class Colour(enum.StrEnum):
@@ -276,6 +287,10 @@ def _match_faults(service: Service) -> Iterator[str]:
     for host in service.hosts:
         if not host.strip() or host != host.strip().lower() or "/" in host or " " in host:
             yield f"host '{host}' must be a lower-case host name without blanks or slashes"
+        elif len(host) > MAX_HOST or host.endswith("."):
+            yield f"host '{host}' must have at most {MAX_HOST} characters and no dot at its end"
+    if len(service.path_prefix) > MAX_PATH_PREFIX:
+        yield f"path_prefix has {len(service.path_prefix)} of at most {MAX_PATH_PREFIX} characters"
     if not service.path_prefix.startswith("/") or " " in service.path_prefix:
         yield f"path_prefix '{service.path_prefix}' must begin with '/' and have no blanks"
 
@@ -296,6 +311,19 @@ def _number_faults(service: Service) -> Iterator[str]:
         yield f"retain_s {service.retain_ms / 1000:g} must not be negative"
 
 
+def _is_host(text: str) -> bool:
+    """Whether it is an IP address or a host name, and nothing that a proxy would take for more.
+
+    HAProxy would read ``unix@/path``, ``"a"``, ``$HOME`` and ``a#`` as something else than an address.
+    """
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            return "%" not in text and ipaddress.ip_address(text[1:-1]).version == _IPV6
+        except ValueError:
+            return False
+    return _HOST_NAME.fullmatch(text) is not None
+
+
 def _backend_faults(backends: Backends) -> Iterator[str]:
     if (not backends.addresses) == (backends.cluster is None):
         yield "give either addresses or {cluster = NAME}"
@@ -303,8 +331,11 @@ def _backend_faults(backends: Backends) -> Iterator[str]:
         yield "the cluster's name is blank"
     for address in backends.addresses:
         host, colon, port = address.rpartition(":")
-        is_word = address.isascii() and address.isprintable() and len(host.split()) == 1
-        if not (colon and is_word and port.isdecimal() and 0 < int(port) <= MAX_PORT):
-            yield f"'{address}' must be host:port with a port from 1 to 65535, without blanks"
+        is_port = port.isascii() and port.isdecimal() and 0 < int(port) <= MAX_PORT
+        if not (colon and is_port and _is_host(host)):
+            yield (
+                f"'{address}' must be host:port: an IP address (IPv6 in brackets) or a host name, and a "
+                "port from 1 to 65535"
+            )
     if len(set(backends.addresses)) != len(backends.addresses):
         yield "an address is listed twice"

@@ -19,6 +19,8 @@ _MAX_ANSWER_BYTES = 64 << 20
 _MAX_COMMAND_BYTES = 12_000
 """What is sent at once must fit HAProxy's buffer (``tune.bufsize``, 16,384 bytes)."""
 
+_SHOWN = 200
+
 _DONE = ("New server registered.", "Server deleted.", "New version created", "Done.")
 
 
@@ -46,16 +48,18 @@ class Cli:
             ) from error
 
     async def order(self, *commands: str) -> None:
-        """Have commands carried out, one after the other, until one is refused.
+        """Have commands carried out, many at once; what is not refused is done.
 
         Raises:
             Refused: REJECTED, in HAProxy's words.
         """
-        for command in commands:
-            answer = await self.ask(command)
-            if answer and not answer.startswith(_DONE):
+        for together in _at_once(commands):
+            answer = await self.ask(together)
+            refused = [line for line in answer.splitlines() if line and not line.startswith(_DONE)]
+            if refused:
                 raise Refused(
-                    RefusalCode.REJECTED, f"HAProxy refuses '{_first_line(command)}': {answer}"
+                    RefusalCode.REJECTED,
+                    f"HAProxy refuses '{_first_line(together)}': {' | '.join(refused)}",
                 )
 
     async def replace_map(self, path: Path, entries: Iterable[tuple[str, str]]) -> None:
@@ -85,13 +89,25 @@ class Cli:
         return answer.decode(errors="replace").strip()
 
 
+def _at_once(commands: Iterable[str]) -> Iterator[str]:
+    """Commands in lines, as many in one as HAProxy takes."""
+    line = ""
+    for command in commands:
+        if line and len(line) + len(command) > _MAX_COMMAND_BYTES:
+            yield line
+            line = ""
+        line = f"{line}; {command}" if line else command
+    if line:
+        yield line
+
+
 def _payloads(entries: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Lines of a map, as many at once as HAProxy takes."""
     lines: list[str] = []
     size = 0
     for key, value in entries:
         line = f"{key} {value}\n"
-        if size + len(line) > _MAX_COMMAND_BYTES and lines:
+        if size + len(line.encode()) > _MAX_COMMAND_BYTES and lines:
             yield "".join(lines)
             lines, size = [], 0
         lines.append(line)
@@ -101,4 +117,4 @@ def _payloads(entries: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _first_line(command: str) -> str:
-    return command.partition("\n")[0]
+    return command.partition("\n")[0][:_SHOWN]

@@ -31,6 +31,9 @@ CHECK = (
 """A connection every five seconds, and at once when one of a request's failed: a server that takes none is
 down half a second later, and up again within a second."""
 
+GONE = "gone"
+"""The slot of a worker that was replaced: it closes without an answer, as any server may between requests."""
+
 _REPLY = "http-request return status {status} content-type text/plain"
 
 
@@ -41,6 +44,7 @@ def process_config(settings: HAProxySettings, files: Files) -> bytes:
         "# Written by Turnout, which owns this HAProxy: changes are overwritten.",
         "global",
         f"  stats socket {files.admin_socket} mode 600 level admin expose-fd listeners",
+        "  no strict-limits",
         *threads,
     )
     return _text(lines)
@@ -106,9 +110,10 @@ def _frontend(key: str, bind: str, files: Files) -> Iterator[str]:
     yield from _marks()
     yield f"  http-request set-var(txn.turn) str({key}),map_str({files.active})"
     yield "  http-request set-var(txn.slot) var(txn.turn),field(1,:)"
+    yield f"  http-request reject if {{ var(txn.slot) -m str {GONE} }}"
     yield f"  http-request set-var(txn.table) var(txn.slot),map_str({files.tables})"
     yield "  http-request set-var(txn.epoch) var(txn.table),field(1,:)"
-    yield "  http-request set-var(txn.host) req.hdr(host),host_only,lower"
+    yield "  http-request set-var(txn.host) req.fhdr(host),host_only,lower,regsub(\\.$,)"
     yield "  http-request set-var(txn.path) path"
     yield (
         f'  {_REPLY.format(status=200)} lf-string "%[var(txn.turn),field(2,:)]:%[var(txn.table)]" '

@@ -52,7 +52,7 @@ class HAProxyDriver(SlottedDriver[HAProxySettings, Files]):
                 f"the table in force sends requests of '{service.name}' to {colour}",
             )
         left = await self._sum("scur", names)
-        processes = await self._master.processes()
+        processes = await self._loader.processes()
         for backend, content in self._loader.pool.contents():
             for server in content.servers if backend in names else ():
                 await self._cli.order(f"shutdown sessions server {backend}/{server}")
@@ -116,7 +116,7 @@ class HAProxyDriver(SlottedDriver[HAProxySettings, Files]):
     async def _sum(self, column: str, names: frozenset[str]) -> int:
         self._refuse_if_down()
         total = 0
-        for pid in (await self._master.processes()).all if names else ():
+        for pid in (await self._loader.processes()).all if names else ():
             worker = self._master.worker(pid)
             for name in sorted(names):
                 answer = await worker.ask(f"show stat {name} 2 -1")

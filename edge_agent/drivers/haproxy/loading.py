@@ -7,10 +7,12 @@ idle keep-alive connections then, and a client that sends into one just closed h
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from itertools import chain
 
 import trio
 import trio.to_thread
@@ -18,14 +20,23 @@ import trio.to_thread
 from edge_agent.drivers.base import RefusalCode, Refused
 from edge_agent.drivers.haproxy import slot as slots
 from edge_agent.drivers.haproxy.cli import Cli
-from edge_agent.drivers.haproxy.config import CHECK, routing_config
+from edge_agent.drivers.haproxy.config import CHECK, GONE, routing_config
 from edge_agent.drivers.haproxy.files import Files
-from edge_agent.drivers.haproxy.pool import Pool, backend_name, needed_by, read_pool
+from edge_agent.drivers.haproxy.pool import (
+    PREFIX,
+    Pool,
+    backend_name,
+    is_numeric,
+    needed_by,
+    read_pool,
+)
 from edge_agent.drivers.haproxy.settings import HAProxySettings, find_binary
 from edge_agent.drivers.haproxy.slot import KINDS, Plan, lines_of
 from edge_agent.drivers.haproxy.workers import Master, Processes, rows
 from edge_agent.drivers.proxy_folder import disk_refusals
+from edge_agent.drivers.proxy_process import find
 from edge_agent.drivers.slots import LIVE, SLOTS, Loaded
+from edge_agent.request import endpoint_of
 from turnout.protocol.identifiers import Epoch
 from turnout.protocol.routing import RoutingTable
 
@@ -34,6 +45,8 @@ _REMOVE_TRIES = 50
 _REASON_CHARACTERS = 600
 _FORCED_DRAIN = 0x08
 """SRV_ADMF_FDRAIN in ``srv_admin_state`` of ``show servers state`` (HAProxy's management guide)."""
+
+Row = dict[str, str]
 
 _ALERT = re.compile(r"^\[ALERT\]\s+\(\d+\) : ")
 
@@ -49,6 +62,7 @@ class Loader:
         self._draining: set[str] = set()
         self._probed: frozenset[str] = frozenset()
         self._worker: int | None = None
+        self._one_change = trio.Lock()
         self.pool = Pool()
 
     # ---------------------------------------------------------------------------------- the files
@@ -86,18 +100,28 @@ class Loader:
 
     async def resume(self, told: Loaded, serving: Loaded) -> None:
         """Bring a HAProxy that was found in step with the files: its agent may have been killed between."""
-        await self._fit(self.pool)
-        state = rows_of_servers(await self._cli.ask("show servers state"))
-        self._draining = {
-            row["be_name"] for row in state if int(row["srv_admin_state"]) & _FORCED_DRAIN
-        }
-        await self.let_serve(told.sends_to | serving.sends_to)
-        await self._let_drain(told.sends_to | serving.sends_to)
+        async with self._one_change:
+            await self._bring_in_step()
+            state = rows_of_servers(await self._cli.ask("show servers state"))
+            self._draining = {
+                row["be_name"] for row in state if int(row["srv_admin_state"]) & _FORCED_DRAIN
+            }
+            await self._let_serve(told.sends_to | serving.sends_to)
+            await self._let_drain(told.sends_to | serving.sends_to)
 
     async def flipped(self, told: Loaded, staged: Loaded | None) -> None:
-        """Let no new request go where the table in force sends none, whoever sends it."""
-        staged_too = staged.sends_to if staged else frozenset()
-        await self._let_drain(told.sends_to | staged_too | self._probed)
+        """Let no new request go where the table in force sends none, whoever sends it.
+
+        Nothing depends on it: while the next table is being loaded, or where HAProxy will not, it is left
+        to the next flip.
+        """
+        with suppress(trio.WouldBlock, Refused):
+            self._one_change.acquire_nowait()
+            try:
+                staged_too = staged.sends_to if staged else frozenset()
+                await self._let_drain(told.sends_to | staged_too | self._probed)
+            finally:
+                self._one_change.release()
 
     async def load(
         self, epoch: Epoch, table: RoutingTable, slot: str, kept: Sequence[Loaded]
@@ -107,18 +131,19 @@ class Loader:
         Raises:
             Refused: REJECTED, UNCONFIRMED, PROXY_DOWN, DISK; files and process are as they were.
         """
-        worker = await self._current()
-        plan = await self._load_backends(epoch, table, kept)
-        self._probed = plan.sends_to
-        loaded = await self._load_slot(slot, plan)
-        while (current := await self._current()) != worker:
-            # A new worker: it has read the files, some of them perhaps before they were written.
-            worker = current
-            self._draining.clear()
-            await self._fit(self.pool)
+        async with self._one_change:
+            worker = (await self.processes()).current
+            await self._bring_in_step()
+            plan = await self._load_backends(epoch, table, kept)
             loaded = await self._load_slot(slot, plan)
-        self._worker = worker
-        return loaded
+            while (current := (await self.processes()).current) != worker:
+                # A new worker: it has read the files, some of them perhaps before they were written.
+                worker = current
+                self._draining.clear()
+                await self._bring_in_step()
+                loaded = await self._load_slot(slot, plan)
+            self._worker = worker
+            return loaded
 
     async def _load_backends(
         self, epoch: Epoch, table: RoutingTable, kept: Sequence[Loaded]
@@ -131,32 +156,32 @@ class Loader:
             slots.plan, epoch, table, self._settings.region, wanted
         )
         await self._refuse_unknown(plan.named)
+        self._probed = plan.sends_to
         if wanted != before:
             await self._check(wanted)
+            await self._keep(wanted)
             try:
-                await self._keep(wanted)
-                await self._apply(before, wanted)
+                await self._bring_in_step()
             except Refused:
                 await self._keep(before)
-                await self._fit(before)
                 raise
-        await self.let_serve(plan.sends_to)
+        await self._let_serve(plan.sends_to)
         return plan
 
-    async def let_serve(self, names: AbstractSet[str]) -> None:
-        """Let these backends get requests."""
-        await self._set_state(names & self._draining, "ready")
-        self._draining -= names
+    async def _let_serve(self, names: AbstractSet[str]) -> None:
+        for name in sorted(names & self._draining):
+            await self._set_state(name, "ready")
+            self._draining.discard(name)
 
     async def _let_drain(self, in_use: AbstractSet[str]) -> None:
         idle = {name for name, _ in self.pool.contents()} - in_use - self._draining
-        await self._set_state(idle, "drain")
-        self._draining |= idle
+        for name in sorted(idle):
+            self._draining.add(name)
+            await self._set_state(name, "drain")
 
-    async def _set_state(self, names: AbstractSet[str], state: str) -> None:
-        for name, content in self.pool.contents():
-            for server in content.servers if name in names else ():
-                await self._cli.order(f"set server {name}/{server} state {state}")
+    async def _set_state(self, name: str, state: str) -> None:
+        servers = dict(self.pool.contents())[name].servers
+        await self._cli.order(*(f"set server {name}/{server} state {state}" for server in servers))
 
     async def _free(self, kept: AbstractSet[str]) -> None:
         """Take out of the pool what nobody needs any more, and no request is at."""
@@ -176,18 +201,18 @@ class Loader:
     async def _busy(self) -> set[str]:
         """Backends with requests, in any worker."""
         busy = set()
-        for pid in (await self._master.processes()).all:
+        for pid in (await self.processes()).all:
             answer = await self._master.worker(pid).ask("show stat -1 2 -1")
             busy |= {row["pxname"] for row in rows(answer) if row.get("scur", "0") != "0"}
         return busy
 
     async def _remove(self, backend: str, servers: Iterable[str]) -> bool:
         """Whether HAProxy let go of these servers: it keeps one while a connection to it is open."""
-        for server in servers:
-            await self._cli.order(f"set server {backend}/{server} state maint")
-        for server in servers:
+        names = [f"{backend}/{server}" for server in servers]
+        await self._cli.order(*(f"set server {name} state maint" for name in names))
+        for name in names:
             for _ in range(_REMOVE_TRIES):
-                answer = await self._cli.ask(f"del server {backend}/{server}")
+                answer = await self._cli.ask(f"del server {name}")
                 if answer.startswith("Server deleted") or "not found" in answer:
                     break
                 await trio.sleep(_POLL_S)
@@ -195,13 +220,23 @@ class Loader:
                 return False
         return True
 
-    async def _refuse_unknown(self, named: Iterable[str]) -> None:
-        known = set((await self._cli.ask("show backend")).splitlines()) if named else set()
+    async def _refuse_unknown(self, named: AbstractSet[str]) -> None:
+        if named and not self._settings.attach:
+            raise Refused(
+                RefusalCode.REJECTED,
+                f"HAProxy has no backend '{min(named)}', for Turnout owns its configuration: give "
+                "addresses",
+            )
+        known = await self._backends() if named else set()
         for name in sorted(named):
-            if name not in known:
+            if name not in known or name.startswith(PREFIX):
                 raise Refused(
                     RefusalCode.REJECTED, f"HAProxy has no backend '{name}': configure it first"
                 )
+
+    async def _backends(self) -> set[str]:
+        lines = (await self._cli.ask("show backend")).splitlines()
+        return {line for line in lines if not line.startswith("#")}
 
     async def _check(self, pool: Pool) -> None:
         """Have the real HAProxy read the next configuration, all backends of both colours in it."""
@@ -223,34 +258,50 @@ class Loader:
         with disk_refusals("write the backends"):
             await trio.to_thread.run_sync(self.write_routing)
 
-    async def _apply(self, before: Pool, wanted: Pool) -> None:
-        added = [content for content in wanted.places if content and content not in before.places]
-        suffices = len(wanted.places) == len(before.places)
-        if suffices and all(content.is_numeric for content in added):
-            await self._fit(wanted)
-        else:
+    async def _bring_in_step(self) -> None:
+        """Have the running HAProxy be what the files say: over its socket where that suffices.
+
+        Raises:
+            Refused: REJECTED, UNCONFIRMED, PROXY_DOWN.
+        """
+        if not await self._fit():
             await self._reload()
 
-    async def _fit(self, pool: Pool) -> None:
-        """Make the running HAProxy's servers those of the pool."""
-        present: dict[str, set[str]] = {}
+    async def _fit(self) -> bool:
+        """Make the running HAProxy's servers those of the pool; whether that could be done."""
+        wanted = {backend_name(number): one for number, one in enumerate(self.pool.places)}
+        if not wanted.keys() <= await self._backends():
+            return False
+        present: dict[str, dict[str, Row]] = {}
         for row in rows_of_servers(await self._cli.ask("show servers state")):
-            present.setdefault(row["be_name"], set()).add(row["srv_name"])
-        for number, content in enumerate(pool.places):
-            name = backend_name(number)
+            present.setdefault(row["be_name"], {})[row["srv_name"]] = row
+        for name, content in wanted.items():
             servers: Mapping[str, str] = content.servers if content else {}
-            found = present.get(name, set())
-            await self._remove(name, sorted(found - servers.keys()))
-            for server, address in servers.items():
-                if server not in found:
-                    await self._add(f"{name}/{server}", address)
+            found = present.get(name, {})
+            right = {
+                server
+                for server, address in servers.items()
+                if server in found and is_at(found[server], address)
+            }
+            missing = {one: where for one, where in servers.items() if one not in right}
+            if not all(map(is_numeric, missing.values())):
+                return False
+            wrong = sorted(found.keys() - right)
+            if wrong and not await self._remove(name, wrong):
+                return False
+            await self._add(name, missing)
+        return True
 
-    async def _add(self, server: str, address: str) -> None:
-        await self._cli.order(
-            f"add server {server} {address} {CHECK}",
-            f"enable health {server}",
-            f"enable server {server}",
+    async def _add(self, backend: str, servers: Mapping[str, str]) -> None:
+        orders = (
+            (
+                f"add server {backend}/{server} {address} {CHECK}",
+                f"enable health {backend}/{server}",
+                f"enable server {backend}/{server}",
+            )
+            for server, address in servers.items()
         )
+        await self._cli.order(*chain.from_iterable(orders))
 
     async def _reload(self) -> None:
         """Have a new worker with the files as they are; the one before finishes its requests.
@@ -258,7 +309,7 @@ class Loader:
         Raises:
             Refused: REJECTED, UNCONFIRMED.
         """
-        log_start, before = self._files.log_size(), await self._master.processes()
+        log_start, before = self._files.log_size(), await self.processes()
         await self._master.reload()
         with trio.move_on_after(self._settings.stage_timeout_s):
             while not await self._has_taken_over(before):  # noqa: ASYNC110 - HAProxy tells nobody
@@ -319,21 +370,42 @@ class Loader:
         Raises:
             Refused: REJECTED, PROXY_DOWN.
         """
+        if key == LIVE:
+            await self._let_serve(loaded.sends_to)
         told = f"set map {self._files.active} {key} {loaded.turn}"
         await self._cli.order(told)
-        while (current := await self._current()) != self._worker:
-            self._worker = current
+        while (now := await self.processes()).current != self._worker:
+            self._worker = now.current
             self._draining.clear()
             await self._cli.order(told)
+        if key == LIVE:
+            await self._retire(now.former)
 
-    async def _current(self) -> int | None:
-        """The worker that takes new connections; while the master is being replaced it is waited for."""
+    async def _retire(self, former: Iterable[int]) -> None:
+        """Have workers that were replaced take no request more: they know the next table by halves at most.
+
+        What they have goes on. Whoever sends them another on a kept connection sees it closed.
+        """
+        for pid in former:
+            with suppress(Refused):  # it may have ended since
+                await self._master.worker(pid).order(
+                    f"set map {self._files.active} {LIVE} {GONE}:0"
+                )
+
+    async def processes(self) -> Processes:
+        """Master and workers; while the master is being replaced it is waited for.
+
+        Raises:
+            Refused: PROXY_DOWN.
+        """
         with trio.move_on_after(self._settings.flip_timeout_s):
             while True:
                 with suppress(Refused):
                     processes = await self._master.processes()
                     if processes.current is not None:
-                        return processes.current
+                        return processes
+                if await find(self._files) is None:
+                    break
                 await trio.sleep(_POLL_S)
         raise Refused(
             RefusalCode.PROXY_DOWN, "HAProxy's master does not say which worker is current"
@@ -351,7 +423,16 @@ class Loader:
         files.write(files.tables, lines_of(sorted(tables.items())))
 
 
-def rows_of_servers(state: str) -> list[dict[str, str]]:
+def is_at(row: Row, address: str) -> bool:
+    """Whether a running server is the one of this address."""
+    host, port = endpoint_of(address)
+    if not is_numeric(address):
+        return (row["srv_fqdn"], row["srv_port"]) == (host, str(port))
+    same = row["srv_addr"] == str(ipaddress.ip_address(host))
+    return same and row["srv_port"] == str(port)
+
+
+def rows_of_servers(state: str) -> list[Row]:
     """The rows of ``show servers state``, by column."""
     lines = state.splitlines()
     columns = lines[1].removeprefix("# ").split() if len(lines) > 1 else []
