@@ -2,8 +2,10 @@
 
 The most specific host wins, then the longest path prefix among the services of that host. A host
 is exact (``a.example``), a suffix (``*.example``), a prefix (``a.*``) or everything (``*``), in this
-order, whatever the case of its letters; a request whose host matched but whose path did not belongs to nobody. A prefix matches whole
-path elements, as in the Kubernetes Gateway API: ``/api`` matches ``/api`` and ``/api/x``, not ``/apis``.
+order, whatever the case of its letters and without a dot at its end; a request whose host matched but
+whose path did not belongs to nobody. A prefix matches whole path elements, as in the Kubernetes Gateway
+API: ``/api`` matches ``/api`` and ``/api/x``, not ``/apis``. A path is what was sent: nothing is decoded, and
+``..`` is not resolved, for what a backend makes of it is the backend's affair.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def owner(table: RoutingTable, host: str, path: str) -> Service | None:
 
 def best_host(patterns: Iterable[str], host: str) -> str | None:
     """Return the most specific pattern that matches ``host``."""
-    asked = host.lower()
+    asked = host.lower().removesuffix(".")
     matching = [pattern for pattern in patterns if _host_matches(pattern, asked)]
     return max(matching, key=_specificity, default=None)
 

@@ -120,7 +120,8 @@ class MemoryProxy:
         marks = {EPOCH_HEADER: str(serving.epoch if serving else NO_EPOCH)}
         if serving is None:
             return Answer(status=_UNAVAILABLE, headers=marks, body=b"")
-        service = owner(serving.table, request.host, request.path.partition("?")[0])
+        host, path = request.host.partition(":")[0], request.path.partition("?")[0]
+        service = owner(serving.table, host, path)
         if service is None:
             return Answer(status=_NOT_FOUND, headers=marks, body=b"")
         colour = self._pick(service)

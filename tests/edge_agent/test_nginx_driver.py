@@ -66,7 +66,7 @@ async def test_table_that_memory_cannot_hold_is_refused_in_nginxs_words(
     first = nginx.table(BLUE)
     await nginx.serve(1, first)
     wide = make_table(
-        *(nginx.service(name=f"s{n:04}", hosts=(f"{'x' * 400}{n}",)) for n in range(3000))
+        *(nginx.service(name=f"s{n:04}", hosts=(f"{'x' * 240}{n}",)) for n in range(5000))
     )
     with pytest.raises(Refused, match="no memory") as refused:
         await nginx.driver.stage(Epoch(2), wide, ())

@@ -16,7 +16,12 @@ from edge_agent.drivers.nginx.files import Files
 from edge_agent.drivers.nginx.settings import NginxSettings
 from edge_agent.drivers.slots import LIVE, STAGED
 
-_COUNTS_MEMORY = "8m"
+_COUNTS_MEMORY = "64m"
+_HEADERS = "64k"
+"""What the others take: a response's header, and a line of a request's."""
+
+_ACCEL = ("Redirect", "Expires", "Limit-Rate", "Buffering", "Charset")
+"""What nginx would do at a backend's word, instead of passing it on."""
 _KEPT_CONNECTIONS = 256
 _MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 
@@ -55,6 +60,9 @@ def config(settings: NginxSettings, files: Files, *, is_root: bool, open_files: 
         "  merge_slashes off;",
         "  client_max_body_size 0;",
         "  client_header_timeout 10s;",
+        f"  large_client_header_buffers 8 {_HEADERS};",
+        "  ignore_invalid_headers off;",
+        "  underscores_in_headers on;",
         f"  client_body_timeout {idle};",
         f"  send_timeout {idle};",
         f"  keepalive_timeout {idle};",
@@ -65,7 +73,7 @@ def config(settings: NginxSettings, files: Files, *, is_root: bool, open_files: 
         ),
         "  map $http_upgrade $turnout_connection { default upgrade; '' ''; }",
         "  upstream turnout {",
-        "    server 0.0.0.1;",
+        "    server 127.0.0.1:1;",
         "    balancer_by_lua_block { turnout.balance() }",
         f"    keepalive {_KEPT_CONNECTIONS};",
         f"    keepalive_timeout {_seconds(settings.upstream_idle_timeout_s)};",
@@ -78,7 +86,7 @@ def config(settings: NginxSettings, files: Files, *, is_root: bool, open_files: 
         "    location = /show { content_by_lua_block { turnout.show() } }",
         f'    location = /load {{ content_by_lua_block {{ turnout.load("{files.tables}") }} }}',
         "    location = /turn { content_by_lua_block { turnout.turn() } }",
-        "    location = /counts { content_by_lua_block { turnout.counts() } }",
+        "    location = /count { content_by_lua_block { turnout.count() } }",
         "  }",
         "}",
     ]
@@ -101,6 +109,12 @@ def _listener(key: str, listen: str, settings: NginxSettings) -> Iterator[str]:
     yield "      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
     yield "      proxy_set_header X-Forwarded-Proto $scheme;"
     yield "      proxy_pass_header Server;"
+    accel = [f"X-Accel-{word}" for word in _ACCEL]
+    yield f"      proxy_ignore_headers {' '.join(accel)};"
+    for header in accel:
+        yield f"      proxy_pass_header {header};"
+    yield f"      proxy_buffer_size {_HEADERS};"
+    yield f"      proxy_buffers 8 {_HEADERS};"
     yield "      proxy_request_buffering off;"
     yield "      proxy_max_temp_file_size 0;"
     yield f"      proxy_connect_timeout {_seconds(settings.connect_timeout_s)};"

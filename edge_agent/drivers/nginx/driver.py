@@ -11,6 +11,7 @@ import os
 import resource
 import socket
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -35,6 +36,8 @@ _TIMEOUT_S = 5.0
 _OK = 200
 _OWNER_ONLY = 0o600
 _OPEN_FILES = 65_536
+_LOOK_UPS = 16
+_LOOK_UP_S = 1.5
 
 
 class Admin:
@@ -71,6 +74,7 @@ class Loader:
         self._settings = settings
         self._files = files
         self._admin = admin
+        self._known: dict[str, str] = {}
 
     def prepare_folder(self) -> None:
         """Make what nginx needs to start. Raises OSError."""
@@ -98,7 +102,7 @@ class Loader:
         """Write a slot's table, and have nginx read it; see :class:`SlotLoader`."""
         del kept  # a table is whole in its slot: nothing is shared with the others
         region = self._settings.region
-        numeric = await self._look_up(filter(slots.is_by_name, slots.addresses_of(table, region)))
+        numeric = await self._look_up(slots.addresses_of(table, region))
         version, data = await trio.to_thread.run_sync(
             slots.table_lines, epoch, table, region, numeric
         )
@@ -113,28 +117,44 @@ class Loader:
             await trio.to_thread.run_sync(
                 self._files.write, self._files.plan_of(slot), loaded.as_file()
             )
-        await self._admin.ask(f"/load?slot={slot}")
+            await trio.to_thread.run_sync(self._files.add_addresses, slots.by_name(loaded))
+        try:
+            await self._admin.ask(f"/load?slot={slot}")
+        except Refused:
+            await trio.to_thread.run_sync(self._forget, slot)
+            raise
         return loaded
+
+    def _forget(self, slot: str) -> None:
+        """A slot that nginx would not have holds nothing."""
+        for path in (self._files.table_of(slot), self._files.plan_of(slot)):
+            path.unlink(missing_ok=True)
 
     async def turn(self, key: str, loaded: Loaded) -> None:
         """Turn a listener to a slot. Raises Refused."""
         slot, _, incarnation = loaded.turn.partition(":")
         await self._admin.ask(f"/turn?listener={key}&slot={slot}&incarnation={incarnation}")
 
-    async def _look_up(self, names: Iterable[str]) -> dict[str, str]:
-        """IP addresses of backends given by name: nginx's balancer takes no names."""
-        found = {}
-        for address in names:
-            host, port = endpoint_of(address)
-            try:
-                entries = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except OSError as error:
-                raise Refused(
-                    RefusalCode.REJECTED, f"backend '{address}' cannot be looked up: {error}"
-                ) from error
-            entries.sort(key=lambda entry: entry[0] != socket.AF_INET)
-            found[address] = slots.numeric_form(str(entries[0][4][0]), port)
-        return found
+    async def _look_up(self, addresses: Iterable[str]) -> dict[str, str]:
+        """IP addresses, for nginx's balancer takes no names; one that is known nowhere now was known before."""
+        limit = trio.CapacityLimiter(_LOOK_UPS)
+        async with trio.open_nursery() as nursery:
+            for address in addresses:
+                if slots.numeric_form(address) is None:
+                    nursery.start_soon(self._look_one_up, address, limit)
+        for address in addresses:
+            if slots.numeric_form(address) is None and address not in self._known:
+                raise Refused(RefusalCode.REJECTED, f"backend '{address}' cannot be looked up")
+        return {one: slots.numeric_form(one) or self._known[one] for one in addresses}
+
+    async def _look_one_up(self, address: str, limit: trio.CapacityLimiter) -> None:
+        host, port = endpoint_of(address)
+        async with limit:
+            with suppress(OSError), trio.move_on_after(_LOOK_UP_S):
+                found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+                ip = str(found[0][4][0])
+                self._known[address] = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 class NginxDriver(SlottedDriver[NginxSettings, Files]):
@@ -162,17 +182,23 @@ class NginxDriver(SlottedDriver[NginxSettings, Files]):
                 RefusalCode.IN_USE,
                 f"the table in force sends requests of '{service.name}' to {colour}",
             )
-        with disk_refusals("read the slots"):
-            held = [self._files.read_slot(slot) for slot in SLOTS]
-        wanted = {where for loaded in held for where in slots.addresses_in(loaded, {name})}
         used = slots.addresses_in(self._told, self._told.sends_to)
+        wanted = self._addresses(name)
         if wanted & used:
             shared = ", ".join(f"{host}:{port}" for host, port in sorted(wanted & used))
             raise Refused(RefusalCode.IN_USE, f"the table in force sends requests to {shared} too")
         left = await self.in_flight(service, colour)
+        with disk_refusals("read where it had backends"):
+            earlier = await trio.to_thread.run_sync(self._files.read_addresses)
+        old = {endpoint_of(address) for address in earlier.get(name, ())} - used
         for pid in process.children():
-            await trio.to_thread.run_sync(cut, pid, wanted)
+            await trio.to_thread.run_sync(cut, pid, wanted | old)
         return left
+
+    def _addresses(self, name: str) -> frozenset[tuple[str, int]]:
+        """Where the table in force has a colour's backends, and the one that is staged."""
+        held = (self._told, *((self._staged,) if self._staged else ()))
+        return frozenset().union(*(slots.addresses_in(loaded, {name}) for loaded in held))
 
     def _configuration(self) -> dict[Path, bytes]:
         lua = resources.files("edge_agent.drivers.nginx").joinpath("turnout.lua").read_bytes()
@@ -213,11 +239,6 @@ class NginxDriver(SlottedDriver[NginxSettings, Files]):
         return True
 
     async def _count(self, what: str, service: Service, colour: Colour) -> int:
-        process = self._refuse_if_down()
-        total = 0
-        workers = process.children()
-        for line in (await self._admin.ask("/counts")).splitlines():
-            kind, pid, *name, number = line.split("\t")
-            if kind == what and int(pid) in workers and name == [service.name, colour]:
-                total += int(number)
-        return total
+        workers = "-".join(map(str, self._refuse_if_down().children()))
+        asked = f"what={what}&service={service.name}&colour={colour}&workers={workers}"
+        return int(await self._admin.ask(f"/count?{asked}"))

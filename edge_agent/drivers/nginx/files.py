@@ -5,6 +5,7 @@
     tables/active.map    the same: which slot is live, and in which incarnation; the flip, on disk
     tables/SLOT.table    the same, and when the agent says so: a slot's table
     tables/SLOT.json     the driver: which backends the slot's table sends to
+    tables/addresses.json  the driver: where each colour's backends are and last were, for whoever cuts them
     temp/                nginx, for bodies it cannot hold
 
 What nginx holds in shared memory it forgets when it restarts: each file is in step with it.
@@ -13,12 +14,17 @@ What nginx holds in shared memory it forgets when it restarts: each file is in s
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from attrs import frozen
 
 from edge_agent.drivers.slots import SlotFolder
+
+_KEPT_ADDRESSES = 64
+"""Of those that a colour had before, so many."""
 
 
 @frozen
@@ -60,6 +66,23 @@ class Files(SlotFolder):
     def plan_of(self, slot: str) -> Path:
         """What the driver must know of a slot."""
         return self.tables / f"{slot}.json"
+
+    @property
+    def addresses(self) -> Path:
+        """Where each colour's backends are, and last were."""
+        return self.tables / "addresses.json"
+
+    def read_addresses(self) -> dict[str, list[str]]:
+        """Addresses by colour, the newest first. Raises OSError, ValueError."""
+        return json.loads(self.addresses.read_bytes()) if self.addresses.exists() else {}
+
+    def add_addresses(self, found: Mapping[str, Sequence[str]]) -> None:
+        """Remember where a table has its backends. Raises OSError, ValueError."""
+        known = self.read_addresses()
+        for name, addresses in found.items():
+            newest = dict.fromkeys([*addresses, *known.get(name, ())])
+            known[name] = list(newest)[: len(addresses) + _KEPT_ADDRESSES]
+        self.write(self.addresses, json.dumps(known).encode())
 
     def make_folders(self) -> None:
         """Make what is missing; readable by the owner only: nginx lets anybody into its sockets."""

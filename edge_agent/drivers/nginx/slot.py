@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
@@ -12,6 +13,8 @@ from edge_agent.request import endpoint_of
 from turnout.protocol.identifiers import Epoch, Region
 from turnout.protocol.records import Active
 from turnout.protocol.routing import Backends, Colour, RoutingTable, Service
+
+_IPV6 = 6
 
 NOWHERE = "-"
 """Instead of addresses, for a service that has none in this region."""
@@ -25,7 +28,7 @@ def backend_name(service: str, colour: Colour) -> str:
 def table_lines(
     epoch: Epoch, table: RoutingTable, region: Region, numeric: Mapping[str, str]
 ) -> tuple[Version, bytes]:
-    """A table's version and file; ``numeric``: addresses that were given by name, looked up.
+    """A table's version and file; ``numeric``: every address, looked up.
 
     Raises:
         Refused: INCONSISTENT, REJECTED: a host or path that no line can hold, a named upstream.
@@ -61,7 +64,7 @@ def addresses_of(table: RoutingTable, region: Region) -> frozenset[str]:
 def needs(table: RoutingTable, region: Region, numeric: Mapping[str, str]) -> frozenset[str]:
     """Which addresses each colour has, for whoever cuts connections to them."""
     return frozenset(
-        f"{backend_name(service.name, colour)} {numeric.get(address, address)}"
+        f"{backend_name(service.name, colour)} {numeric[address]}"
         for service in table.services
         if (entry := service.in_region(region)) is not None
         for colour in Colour
@@ -73,6 +76,15 @@ def addresses_in(loaded: Loaded, names: AbstractSet[str]) -> frozenset[tuple[str
     """The addresses that these backends have in a slot."""
     pairs = (need.split(" ") for need in loaded.needs)
     return frozenset(endpoint_of(address) for name, address in pairs if name in names)
+
+
+def by_name(loaded: Loaded) -> dict[str, list[str]]:
+    """The addresses that a slot's table has, by colour."""
+    found: dict[str, list[str]] = {}
+    for need in sorted(loaded.needs):
+        name, address = need.split(" ")
+        found.setdefault(name, []).append(address)
+    return found
 
 
 def _services(table: RoutingTable, region: Region, numeric: Mapping[str, str]) -> Iterator[str]:
@@ -92,7 +104,7 @@ def _addresses(service: Service, backends: Backends, numeric: Mapping[str, str])
             f"service '{service.name}': nginx has no upstream '{backends.cluster}', for Turnout owns "
             "its configuration: give addresses",
         )
-    return ",".join(numeric.get(address, address) for address in backends.addresses)
+    return ",".join(numeric[address] for address in backends.addresses)
 
 
 def _hosts(table: RoutingTable) -> Iterator[str]:
@@ -115,12 +127,11 @@ def _hosts(table: RoutingTable) -> Iterator[str]:
         yield f"h\t{host}\t{prefix}\t{number}"
 
 
-def numeric_form(host: str, port: int) -> str:
-    """An IP address as ``turnout.lua`` reads it; IPv6 in brackets, as nginx wants it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def is_by_name(address: str) -> bool:
-    """Whether an address must be looked up first."""
-    host = endpoint_of(address)[0]
-    return not (":" in host or host.replace(".", "").isdigit())
+def numeric_form(address: str) -> str | None:
+    """An address as ``turnout.lua`` reads it, IPv6 in brackets; None for one that is given by name."""
+    host, port = endpoint_of(address)
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return f"[{ip}]:{port}" if ip.version == _IPV6 else f"{ip}:{port}"

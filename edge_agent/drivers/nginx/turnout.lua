@@ -16,7 +16,7 @@ local M = {}
 
 local SLOTS = { "a", "b", "c", "d" }
 local PRELOAD_S = 0.02
-local TRIES = 3
+local DEAD_S = 1
 
 local tables = ngx.shared.turnout
 local counts = ngx.shared.turnout_counts
@@ -37,7 +37,7 @@ local function peers(text)
     end
     local found = {}
     for host, port in text:gmatch("([^,]+):(%d+)") do
-        found[#found + 1] = { host = host, port = tonumber(port) }
+        found[#found + 1] = { host = host, port = tonumber(port), dead_until = 0 }
     end
     return found
 end
@@ -137,6 +137,12 @@ local function say(status, text)
     return ngx.exit(status)
 end
 
+-- The path as it was sent: nothing is decoded or resolved, which a backend may do in its own way.
+local function path_of(uri)
+    local path = uri:gsub("^%a[%w+.-]*://[^/?]*", ""):match("^[^?]*")
+    return path == "" and "/" or path
+end
+
 local function count(what, service, colour, by)
     counts:incr(what .. ngx.worker.pid() .. "\t" .. service .. "\t" .. colour, by, 0)
 end
@@ -153,7 +159,7 @@ function M.route(listener)
     if found.epoch == "0" then
         return say(503, "Turnout has no routing table here yet.\n")
     end
-    local service = service_of(found, host, ngx.var.uri)
+    local service = service_of(found, host, path_of(ngx.var.request_uri))
     if not service then
         return say(404, "No service here.\n")
     end
@@ -177,12 +183,32 @@ function M.mark()
     end
 end
 
+-- Whether the try before had a connection: of the tries, one that came to be has a time.
+local function was_connected()
+    return (ngx.var.upstream_connect_time or ""):match("%d[ :,]*$") ~= nil
+end
+
 -- Whether a request that failed may be tried at another backend of its colour: not where it was cut there,
--- because the drain of a source is over. Of the tries before, a connection that came to be has a time.
+-- because the drain of a source is over.
 local function may_try_again(ctx)
     local live = table_of((tables:get("live")):sub(1, 1)).by_name[ctx.service]
     local share = live and (ctx.colour == "blue" and live.blue_share or 100 - live.blue_share) or 0
-    return share > 0 or not (ngx.var.upstream_connect_time or ""):match("%d[ :,]*$")
+    return share > 0 or not was_connected()
+end
+
+-- Another backend than those that were tried; one that took no connection a moment ago only if all are so.
+local function next_peer(ctx)
+    local number, now = #ctx.peers, ngx.now()
+    local chosen
+    for _ = 1, number do
+        local peer = ctx.peers[(ctx.first + ctx.tried) % number + 1]
+        ctx.tried = ctx.tried + 1
+        chosen = chosen or peer
+        if peer.dead_until <= now then
+            return peer
+        end
+    end
+    return chosen
 end
 
 -- Chooses a backend; called again for another one where a try failed.
@@ -192,16 +218,21 @@ function M.balance()
     if not ctx.first then
         ctx.first, ctx.tried = math.random(number), 0
         if number > 1 then
-            balancer.set_more_tries(math.min(TRIES, number) - 1)
+            balancer.set_more_tries(number - 1)
         end
-    elseif not may_try_again(ctx) then
-        return ngx.exit(502)
+    else
+        if not was_connected() then
+            ctx.peer.dead_until = ngx.now() + DEAD_S
+        end
+        if not may_try_again(ctx) then
+            return ngx.exit(502)
+        end
     end
-    local peer = ctx.peers[(ctx.first + ctx.tried) % number + 1]
-    ctx.tried = ctx.tried + 1
-    local ok, err = balancer.set_current_peer(peer.host, peer.port)
+    ctx.peer = next_peer(ctx)
+    local ok, err = balancer.set_current_peer(ctx.peer.host, ctx.peer.port)
     if not ok then
         ngx.log(ngx.ERR, "no such backend: ", err)
+        return ngx.exit(502)
     end
 end
 
@@ -237,13 +268,12 @@ local function turn(listener, slot, incarnation)
     return tables:safe_set(listener, slot .. ":" .. incarnation)
 end
 
--- In the master, before there are workers: everything is as the files say.
+-- In the master, before there are workers: everything is as the files say. A slot that nobody asks is read
+-- when it is filled again.
 function M.boot(folder)
-    for _, slot in ipairs(SLOTS) do
-        assert(load_slot(folder, slot))
-    end
     for line in io.lines(folder .. "/active.map") do
         local listener, slot, incarnation = line:match("^(%a+) (%a):(%d+)$")
+        assert(load_slot(folder, slot))
         assert(turn(listener, slot, incarnation))
     end
 end
@@ -283,11 +313,14 @@ function M.turn()
     ngx.print("done")
 end
 
--- Lines of what, worker, service, colour, number: `n` requests that are there now, `t` that ever were.
-function M.counts()
-    for _, key in ipairs(counts:get_keys(0)) do
-        ngx.say(key:sub(1, 1), "\t", key:sub(2), "\t", counts:get(key))
+-- How many requests these workers have at a colour (`n`), or ever had (`t`).
+function M.count()
+    local total = 0
+    local what, service, colour = ngx.var.arg_what, ngx.var.arg_service, ngx.var.arg_colour
+    for pid in ngx.var.arg_workers:gmatch("%d+") do
+        total = total + (counts:get(what .. pid .. "\t" .. service .. "\t" .. colour) or 0)
     end
+    ngx.print(total)
 end
 
 return M
