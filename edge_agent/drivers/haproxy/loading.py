@@ -102,6 +102,7 @@ class Loader:
         """Bring a HAProxy that was found in step with the files: its agent may have been killed between."""
         async with self._one_change:
             await self._bring_in_step()
+            self._worker = (await self.processes()).current
             state = rows_of_servers(await self._cli.ask("show servers state"))
             self._draining = {
                 row["be_name"] for row in state if int(row["srv_admin_state"]) & _FORCED_DRAIN
@@ -132,17 +133,15 @@ class Loader:
             Refused: REJECTED, UNCONFIRMED, PROXY_DOWN, DISK; files and process are as they were.
         """
         async with self._one_change:
-            worker = (await self.processes()).current
+            self._meet((await self.processes()).current)
             await self._bring_in_step()
             plan = await self._load_backends(epoch, table, kept)
             loaded = await self._load_slot(slot, plan)
-            while (current := (await self.processes()).current) != worker:
+            while (current := (await self.processes()).current) != self._worker:
                 # A new worker: it has read the files, some of them perhaps before they were written.
-                worker = current
-                self._draining.clear()
+                self._meet(current)
                 await self._bring_in_step()
                 loaded = await self._load_slot(slot, plan)
-            self._worker = worker
             return loaded
 
     async def _load_backends(
@@ -364,22 +363,33 @@ class Loader:
     async def turn(self, key: str, loaded: Loaded) -> None:
         """Have a frontend ask another slot, from one request to the next.
 
-        Somebody may reload HAProxy at this moment, and the new worker have read ``active.map`` before it
-        was written: so it is told again until the worker that was told is the one that goes on.
+        Somebody may reload HAProxy at this moment. For the live frontend ``active.map`` was written
+        before: a worker that begins after this has asked which one is current has read it. For the staging
+        frontend the file says nothing, so it is turned again until the worker that was told goes on.
 
         Raises:
             Refused: REJECTED, PROXY_DOWN.
         """
-        if key == LIVE:
-            await self._let_serve(loaded.sends_to)
         told = f"set map {self._files.active} {key} {loaded.turn}"
-        await self._cli.order(told)
-        while (now := await self.processes()).current != self._worker:
-            self._worker = now.current
+        while True:
+            now = await self.processes()
+            self._meet(now.current)
+            assert now.current is not None
+            worker = self._master.worker(now.current)
+            if key == LIVE:
+                await self._let_serve(loaded.sends_to)
+                await worker.order(told)
+                await self._retire(now.former)
+                return
+            await worker.order(told)
+            if (await self.processes()).current == now.current:
+                return
+
+    def _meet(self, worker: int | None) -> None:
+        """A new worker begins with all servers ready."""
+        if worker != self._worker:
+            self._worker = worker
             self._draining.clear()
-            await self._cli.order(told)
-        if key == LIVE:
-            await self._retire(now.former)
 
     async def _retire(self, former: Iterable[int]) -> None:
         """Have workers that were replaced take no request more: they know the next table by halves at most.
