@@ -7,7 +7,8 @@
     GET  /version           200  the version
     GET  /healthz           200, or 503 while told to be unhealthy
     POST /healthz?ok=false  from now on unhealthy (ok=true: healthy again)
-    GET  /forge             200  with header fields only a proxy of Turnout's may set
+    GET  /forge             200  with header fields only a proxy of Turnout's may set, and one that
+                                 some proxies obey
     GET  /status?code=500   that status
 
 Every answer says ``x-backend: NAME``. A path prefix before any of these is ignored, so
@@ -94,7 +95,7 @@ class SampleBackend:
 
     async def _forge(self, _method: str, _query: Query) -> Reply:
         marks = {EPOCH_HEADER: "999", SERVICE_HEADER: "forged", COLOUR_HEADER: "forged"}
-        return _OK, "forged\n", marks
+        return _OK, "forged\n", {**marks, "x-accel-redirect": "/"}
 
     async def _status(self, _method: str, query: Query) -> Reply:
         status = int(_number(query, "code", default=_OK, most=599))

@@ -14,7 +14,7 @@ from edge_agent.drivers.haproxy.cli import Cli
 from edge_agent.drivers.haproxy.pool import SPARES
 from edge_agent.drivers.haproxy.settings import find_binary
 from edge_agent.drivers.haproxy.workers import Master
-from edge_agent.request import Answer, AskError
+from edge_agent.request import Answer, AskError, connect
 from tests.edge_agent.proxy_harness import (
     BLUE,
     GREEN,
@@ -204,6 +204,55 @@ async def test_pool_that_is_too_small_grows_and_old_requests_are_counted_and_cut
         return await haproxy.driver.in_flight(haproxy.service(), BLUE) == 0
 
     await until(cut)
+
+
+async def test_s5_flip_that_meets_a_reload_of_ours_is_not_taken_back(
+    haproxy: HAProxyHarness, nursery: trio.Nursery
+) -> None:
+    epochs: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            epochs.append((await haproxy.driver.status()).serving.epoch)
+
+    await haproxy.serve(1, haproxy.table(BLUE))
+    nursery.start_soon(watch)
+    for number in range(4):
+        epoch = 2 + 2 * number
+        target = haproxy.table(GREEN if number % 2 == 0 else BLUE)
+        await haproxy.stage(epoch, target)
+        larger = wide(haproxy, SPARES * (2 ** (number + 1)))
+        async with trio.open_nursery() as both:
+            both.start_soon(haproxy.driver.stage, Epoch(epoch + 1), larger, ())
+            await trio.sleep(0.04 + 0.02 * number)  # so that they meet in different places
+            await haproxy.driver.activate(active(epoch, target))
+        await haproxy.driver.activate(active(epoch + 1, larger))
+    assert epochs == sorted(epochs)
+    assert marks(await haproxy.get()) == (200, "9", "checkout", "blue")
+
+
+async def test_agent_killed_before_a_reload_is_made_up_for(haproxy: HAProxyHarness) -> None:
+    await haproxy.serve(1, haproxy.table(BLUE))
+    text = haproxy.files.routing.read_text()
+    more = f"backend turnout_{SPARES} from turnout\n  server late.blue.1 127.0.0.1:1 check\n"
+    haproxy.files.routing.write_text(text + more)
+    await haproxy.restart_driver()
+    assert "late.blue.1" in servers(haproxy)
+    await haproxy.serve(2, haproxy.table(GREEN))
+
+
+async def test_worker_that_was_replaced_answers_nothing_by_an_older_table(
+    haproxy: HAProxyHarness,
+) -> None:
+    await haproxy.serve(1, haproxy.table(BLUE))
+    late = await connect(haproxy.settings.asked_at)
+    async with late:
+        await late.send_all(b"GET / HTTP/1.1\r\nhost: checkout.example\r\n")
+        table = wide(haproxy, SPARES)
+        await haproxy.driver.stage(Epoch(2), table, ())
+        await haproxy.serve(3, haproxy.table(GREEN))
+        await late.send_all(b"\r\n")
+        assert await late.receive_some() == b""
 
 
 async def test_slow_request_survives_a_reload(haproxy: HAProxyHarness) -> None:

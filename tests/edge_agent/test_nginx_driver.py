@@ -20,13 +20,13 @@ from tests.edge_agent.proxy_harness import (
     REGION,
     NginxHarness,
     active,
-    free_port,
     make_table,
     marks,
     until,
 )
 from turnout.protocol.identifiers import Epoch
 from turnout.protocol.routing import Backends, RegionBackends, Weights
+from turnout.runtime.ports import free_ports
 
 
 def workers(nginx: NginxHarness) -> set[int]:
@@ -72,6 +72,9 @@ async def test_table_that_memory_cannot_hold_is_refused_in_nginxs_words(
         await nginx.driver.stage(Epoch(2), wide, ())
     assert refused.value.code is RefusalCode.REJECTED
     assert (await nginx.driver.status()).serving == active(1, first)
+    nginx.kill_proxy()
+    await nginx.driver.wait_stopped()
+    assert (await nginx.driver.start()).serving == active(1, first)
     await nginx.serve(3, nginx.table(GREEN))
 
 
@@ -112,8 +115,9 @@ async def test_what_a_dead_worker_had_is_counted_no_more(nginx: NginxHarness) ->
 
 
 async def test_backend_that_takes_no_connection_is_passed_over(nginx: NginxHarness) -> None:
-    two = Backends(addresses=(f"127.0.0.1:{free_port()}", *nginx.blue.addresses))
-    entry = RegionBackends(region=REGION, blue=two, green=nginx.green)
+    dead = (f"127.0.0.1:{port}" for port in free_ports(5))
+    six = Backends(addresses=(*dead, *nginx.blue.addresses))
+    entry = RegionBackends(region=REGION, blue=six, green=nginx.green)
     await nginx.serve(1, nginx.table(BLUE, backends=(entry,)))
     for method in ("GET", "POST"):
         answers = [await nginx.driver.ask(Request(host=HOST, method=method)) for _ in range(8)]
@@ -136,6 +140,21 @@ async def test_request_that_was_cut_is_not_sent_to_the_source_again(nginx: Nginx
     assert isinstance(nginx.held[0], Answer)
     assert nginx.held[0].status >= 500
     assert await nginx.driver.in_flight(nginx.service(), BLUE) == 0
+
+
+async def test_close_finds_what_an_older_table_sent_where_it_was(nginx: NginxHarness) -> None:
+    another = await nginx.start_backend(SampleBackend(name="blue"))
+    moved = RegionBackends(region=REGION, blue=Backends(addresses=(another,)), green=nginx.green)
+    await nginx.serve(1, nginx.table(BLUE))
+    await nginx.hold_request(BLUE)
+    for epoch in range(2, 8):  # every slot has held another table since
+        await nginx.serve(epoch, nginx.table(GREEN, backends=(moved,)))
+    assert await nginx.driver.close(nginx.service(backends=(moved,)), BLUE) == 1
+
+    async def cut() -> bool:
+        return await nginx.driver.in_flight(nginx.service(), BLUE) == 0
+
+    await until(cut)
 
 
 async def test_close_spares_addresses_that_another_service_uses(nginx: NginxHarness) -> None:

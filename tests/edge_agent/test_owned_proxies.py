@@ -38,6 +38,26 @@ async def test_backend_cannot_forge_marks(real: RealHarness) -> None:
     assert marks(answer) == (200, "1", "checkout", "blue")
 
 
+async def test_backend_cannot_have_the_proxy_do_anything(real: RealHarness) -> None:
+    await real.serve(1, real.table(BLUE))
+    answer = await real.get("/forge")
+    assert answer.headers["x-accel-redirect"] == "/"
+    assert await real.driver.in_flight(real.service(), BLUE) == 0
+
+
+async def test_large_and_odd_requests_pass(real: RealHarness) -> None:
+    await real.serve(1, real.table(BLUE))
+    for request in (
+        Request(host=HOST, path="/?" + "x" * 1900),
+        Request(host=HOST, headers={"cookie": "c=" + "x" * 9000}),
+        Request(host=HOST, headers={"x_api_key": "1"}),
+        Request(host=HOST.upper()),
+        Request(host=f"{HOST}."),
+        Request(host=HOST, path="/a/../b"),
+    ):
+        assert marks(await real.driver.ask(request)) == (200, "1", "checkout", "blue"), request
+
+
 async def test_unreachable_backend_is_a_marked_error(real: RealHarness) -> None:
     nowhere = RegionBackends(
         region=REGION,
