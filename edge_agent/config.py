@@ -125,9 +125,18 @@ class ProxySection:
 
 
 @frozen(kw_only=True)
+class EnvoyAttached:
+    """``[envoy.attach]``: see ``edge_agent.drivers.envoy.settings.Attached``."""
+
+    config: Path
+    admin_socket: Path
+
+
+@frozen(kw_only=True)
 class EnvoySection(ProxySection):
     """``[envoy]``: see ``edge_agent.drivers.envoy.settings.EnvoySettings``."""
 
+    attach: EnvoyAttached | None = None
     concurrency: int | None = field(default=None, validator=optional(gt(0)))
 
 
@@ -230,7 +239,7 @@ def _below(settings: AgentSettings, folder: Path) -> AgentSettings:
         settings,
         key_file=folder / settings.key_file,
         state_folder=folder / settings.state_folder,
-        envoy=settings.envoy and _proxy_below(settings.envoy, settings, "envoy", folder),
+        envoy=settings.envoy and _envoy_below(settings.envoy, settings, folder),
         haproxy=settings.haproxy and _haproxy_below(settings.haproxy, settings, folder),
         nginx=settings.nginx and _proxy_below(settings.nginx, settings, "nginx", folder),
         tls=tls
@@ -248,6 +257,14 @@ def _proxy_below(section: Section, settings: AgentSettings, name: str, folder: P
         binary=section.binary and folder / section.binary,
         state_dir=folder / (section.state_dir or settings.state_folder / name),
     )
+
+
+def _envoy_below(section: EnvoySection, settings: AgentSettings, folder: Path) -> EnvoySection:
+    attach = section.attach and EnvoyAttached(
+        config=folder / section.attach.config,
+        admin_socket=folder / section.attach.admin_socket,
+    )
+    return evolve(_proxy_below(section, settings, "envoy", folder), attach=attach)
 
 
 def _haproxy_below(

@@ -23,10 +23,10 @@ from edge_agent.agent import Agent, AgentParts
 from edge_agent.config import AgentSettings, load_settings
 from edge_agent.disk import Disk, FileDisk
 from edge_agent.drivers.base import Driver
+from edge_agent.drivers.envoy import settings as envoy
 from edge_agent.drivers.envoy.driver import EnvoyDriver
-from edge_agent.drivers.envoy.settings import EnvoySettings
+from edge_agent.drivers.haproxy import settings as haproxy
 from edge_agent.drivers.haproxy.driver import HAProxyDriver
-from edge_agent.drivers.haproxy.settings import Attached, HAProxySettings
 from edge_agent.drivers.nginx.driver import NginxDriver
 from edge_agent.drivers.nginx.settings import NginxSettings
 from edge_agent.metrics import CountingWatcher, StateCollector
@@ -101,15 +101,17 @@ def proxy_driver(settings: AgentSettings) -> Driver:
     """The driver of the proxy that the settings name."""
     if settings.haproxy is not None:
         chosen = asdict(settings.haproxy, recurse=False)
-        attach = settings.haproxy.attach
-        chosen["attach"] = attach and Attached(**asdict(attach, recurse=False))
-        return HAProxyDriver(HAProxySettings(region=settings.region, **chosen))
+        theirs = settings.haproxy.attach
+        chosen["attach"] = theirs and haproxy.Attached(**asdict(theirs, recurse=False))
+        return HAProxyDriver(haproxy.HAProxySettings(region=settings.region, **chosen))
     if settings.nginx is not None:
         chosen = asdict(settings.nginx, recurse=False)
         return NginxDriver(NginxSettings(region=settings.region, **chosen))
     assert settings.envoy is not None, "the settings name one proxy"
     chosen = asdict(settings.envoy, recurse=False)
-    return EnvoyDriver(EnvoySettings(region=settings.region, **chosen))
+    attach = settings.envoy.attach
+    chosen["attach"] = attach and envoy.Attached(**asdict(attach, recurse=False))
+    return EnvoyDriver(envoy.EnvoySettings(region=settings.region, **chosen))
 
 
 async def run(settings: AgentSettings, disk: Disk, signer: Ed25519Signer, driver: Driver) -> None:

@@ -16,6 +16,7 @@ from coordinator.config import (
 )
 from edge_agent.config import (
     AgentSettings,
+    EnvoyAttached,
     EnvoySection,
     HAProxyAttached,
     HAProxySection,
@@ -37,6 +38,7 @@ SECTIONS: list[tuple[str, str, type[attrs.AttrsInstance]]] = [
     ("## `agent.toml`", "", AgentSettings),
     ("## `agent.toml`", "### `[timing]`", AgentTiming),
     ("## `agent.toml`", "### `[envoy]`", EnvoySection),
+    ("## `agent.toml`", "### `[envoy.attach]`", EnvoyAttached),
     ("## `agent.toml`", "### `[haproxy]`", HAProxySection),
     ("## `agent.toml`", "### `[haproxy.attach]`", HAProxyAttached),
     ("## `agent.toml`", "### `[nginx]`", NginxSection),

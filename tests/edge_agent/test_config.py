@@ -7,6 +7,7 @@ import pytest
 
 from edge_agent.config import EXAMPLE, AgentSettings, load_settings, parse_settings
 from edge_agent.daemon import proxy_driver
+from edge_agent.drivers.envoy.driver import EnvoyDriver
 from edge_agent.drivers.haproxy.driver import HAProxyDriver
 from edge_agent.drivers.nginx.driver import NginxDriver
 from turnout.runtime.config import ConfigError
@@ -109,6 +110,15 @@ master_socket = "/run/haproxy-master.sock"
     nothing = attach.replace('["/etc/haproxy/haproxy.cfg", "more.cfg"]', "[]")
     said = refusal(REQUIRED.replace("[envoy]", "[haproxy]") + nothing)
     assert "haproxy.attach.config must name at least one file" in said
+
+
+def test_envoy_may_be_somebody_elses() -> None:
+    given = parse(REQUIRED + '[envoy.attach]\nconfig = "e.yaml"\nadmin_socket = "/run/e.sock"\n')
+    assert given.envoy is not None
+    assert given.envoy.attach is not None
+    assert given.envoy.attach.config == FOLDER / "e.yaml"
+    assert given.envoy.attach.admin_socket == Path("/run/e.sock")
+    assert isinstance(proxy_driver(given), EnvoyDriver)
 
 
 def test_proxy_may_be_nginx() -> None:

@@ -1,4 +1,4 @@
-"""An Envoy that Turnout owns.
+"""One Envoy: Turnout's own, or attached to one that somebody else starts and configures.
 
 A switch, as Envoy sees it:
 
@@ -63,11 +63,11 @@ _CONTENT = "[0-9a-f]{12}"
 
 
 class EnvoyDriver(Driver):
-    """The driver contract over one owned Envoy; docs/proxies.md describes its state folder."""
+    """The driver contract over one Envoy; docs/proxies.md describes its state folder."""
 
     def __init__(self, settings: EnvoySettings) -> None:
         self._settings = settings
-        self._files = Files(settings.state_dir.absolute())
+        self._files = Files(settings.state_dir.absolute(), settings.attach)
         self._admin = Admin(self._files.admin_socket)
         self._loader = Loader(self._files, self._admin, timeout_s=settings.stage_timeout_s)
         self._process: ProxyProcess | None = None
@@ -95,7 +95,9 @@ class EnvoyDriver(Driver):
             return await look(trial, Path(folder))
 
     def _lay_out(self, folder: Path) -> Sequence[str]:
-        """A configuration of its own for Envoy to read."""
+        """A configuration of its own for Envoy to read, or its operator's."""
+        if self._settings.attach:
+            return ("--mode", "validate", "--config-path", str(self._settings.attach.config))
         twin = EnvoyDriver(evolve(self._settings, state_dir=folder))
         twin._prepare_folder()
         twin._files.write(twin._files.bootstrap, bootstrap(twin._settings, twin._files))
@@ -127,7 +129,10 @@ class EnvoyDriver(Driver):
             self._process = None
 
     async def stop_proxy(self) -> None:
-        """End Envoy, also one that this driver has not looked for yet."""
+        """End Envoy, also one that this driver has not looked for yet; another's is let go of."""
+        if self._settings.attach:
+            await self.aclose()
+            return
         process = self._process or await find(self._files)
         self._process = None
         if process is not None:
@@ -235,10 +240,10 @@ class EnvoyDriver(Driver):
     async def _find_or_start(self) -> ProxyProcess:
         wanted = bootstrap(self._settings, self._files)
         process = await find(self._files)
-        if process is None:
+        if process is None or self._settings.attach:
             with disk_refusals("write Envoy's bootstrap configuration"):
                 self._files.write(self._files.bootstrap, wanted)
-        else:
+        if process is not None:
             process.release()
         process = await find_or_spawn(
             self._files, self._command(), self._is_live, self._settings.start_timeout_s
@@ -246,7 +251,20 @@ class EnvoyDriver(Driver):
         with disk_refusals("note Envoy's process number"):
             self._files.write(self._files.pid, f"{process.pid}\n".encode())
             self._restart_needed = self._files.bootstrap.read_bytes() != wanted
+        if self._settings.attach:
+            await self._refuse_without_our_part(process)
         return process
+
+    async def _refuse_without_our_part(self, process: ProxyProcess) -> None:
+        for endpoint in (self._settings.asked_at, self._files.staging_socket):
+            if await version_at(endpoint) is None:
+                process.release()
+                raise Refused(
+                    RefusalCode.PROXY_DOWN,
+                    f"the Envoy that runs does not answer for Turnout at '{endpoint}': its "
+                    "configuration must have the listeners and the dynamic_resources of "
+                    f"'{self._files.bootstrap}'",
+                )
 
     async def _is_live(self) -> bool:
         try:
@@ -254,7 +272,9 @@ class EnvoyDriver(Driver):
         except Refused:
             return False
 
-    def _command(self) -> list[str]:
+    def _command(self) -> list[str] | None:
+        if self._settings.attach:
+            return None
         workers = self._settings.concurrency
         return [
             str(find_binary(self._settings.binary)),

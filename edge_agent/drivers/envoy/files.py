@@ -1,6 +1,6 @@
-"""The state folder of an owned Envoy: who reads what, and how it is written.
+"""The state folder of an Envoy: who reads what, and how it is written.
 
-    bootstrap.json           Envoy, at its start
+    bootstrap.json           Envoy, at its start; for one that is another's: what its own must have
     clusters/clusters.json   Envoy, watched: clusters of the live and the staged table, and draining ones
     live/routes.json         Envoy, watched: what users get; changed by a rename from ready/ only
     staged/routes.json       Envoy, watched: what the staging listener serves
@@ -17,6 +17,7 @@ from typing import ClassVar
 
 from attrs import frozen
 
+from edge_agent.drivers.envoy.settings import Attached
 from edge_agent.drivers.proxy_folder import ProxyFolder
 
 
@@ -26,6 +27,12 @@ class Files(ProxyFolder):
 
     proxy: ClassVar[str] = "envoy"
     title: ClassVar[str] = "Envoy"
+    attach: Attached | None = None
+
+    @property
+    def admin_socket(self) -> Path:
+        """Where Envoy answers questions about itself."""
+        return self.attach.admin_socket if self.attach else super().admin_socket
 
     @property
     def bootstrap(self) -> Path:

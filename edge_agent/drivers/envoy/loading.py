@@ -171,4 +171,6 @@ class Loader:
         lines = self._files.log_since(before.log_bytes)
         told = [_LOG_PREFIX.sub("", line) for line in lines]
         telling = [line for line in told if any(mark in line for mark in _REASON_MARKS)]
+        if self._files.attach:
+            return "its log says why"
         return " | ".join(telling)[:_REASON_CHARACTERS] or "its log gives no reason"

