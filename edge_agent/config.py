@@ -163,9 +163,17 @@ class HAProxySection(ProxySection):
 
 
 @frozen(kw_only=True)
+class NginxAttached:
+    """``[nginx.attach]``: see ``edge_agent.drivers.nginx.settings.Attached``."""
+
+    config: Path
+
+
+@frozen(kw_only=True)
 class NginxSection(ProxySection):
     """``[nginx]``: see ``edge_agent.drivers.nginx.settings.NginxSettings``."""
 
+    attach: NginxAttached | None = None
     workers: int | None = field(default=None, validator=optional(gt(0)))
     modules_dir: Path = Path("/usr/lib/nginx/modules")
     table_memory_mib: int = field(default=64, validator=gt(0))
@@ -241,7 +249,7 @@ def _below(settings: AgentSettings, folder: Path) -> AgentSettings:
         state_folder=folder / settings.state_folder,
         envoy=settings.envoy and _envoy_below(settings.envoy, settings, folder),
         haproxy=settings.haproxy and _haproxy_below(settings.haproxy, settings, folder),
-        nginx=settings.nginx and _proxy_below(settings.nginx, settings, "nginx", folder),
+        nginx=settings.nginx and _nginx_below(settings.nginx, settings, folder),
         tls=tls
         and TlsFiles(
             certificate=folder / tls.certificate,
@@ -276,3 +284,8 @@ def _haproxy_below(
         master_socket=folder / section.attach.master_socket,
     )
     return evolve(_proxy_below(section, settings, "haproxy", folder), attach=attach)
+
+
+def _nginx_below(section: NginxSection, settings: AgentSettings, folder: Path) -> NginxSection:
+    attach = section.attach and NginxAttached(config=folder / section.attach.config)
+    return evolve(_proxy_below(section, settings, "nginx", folder), attach=attach)

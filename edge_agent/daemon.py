@@ -27,8 +27,8 @@ from edge_agent.drivers.envoy import settings as envoy
 from edge_agent.drivers.envoy.driver import EnvoyDriver
 from edge_agent.drivers.haproxy import settings as haproxy
 from edge_agent.drivers.haproxy.driver import HAProxyDriver
+from edge_agent.drivers.nginx import settings as nginx
 from edge_agent.drivers.nginx.driver import NginxDriver
-from edge_agent.drivers.nginx.settings import NginxSettings
 from edge_agent.metrics import CountingWatcher, StateCollector
 from edge_agent.narrator import Narrator
 from edge_agent.state_folder import StateError, StateFolder
@@ -101,12 +101,14 @@ def proxy_driver(settings: AgentSettings) -> Driver:
     """The driver of the proxy that the settings name."""
     if settings.haproxy is not None:
         chosen = asdict(settings.haproxy, recurse=False)
-        theirs = settings.haproxy.attach
-        chosen["attach"] = theirs and haproxy.Attached(**asdict(theirs, recurse=False))
+        kept = settings.haproxy.attach
+        chosen["attach"] = kept and haproxy.Attached(**asdict(kept, recurse=False))
         return HAProxyDriver(haproxy.HAProxySettings(region=settings.region, **chosen))
     if settings.nginx is not None:
         chosen = asdict(settings.nginx, recurse=False)
-        return NginxDriver(NginxSettings(region=settings.region, **chosen))
+        added = settings.nginx.attach
+        chosen["attach"] = added and nginx.Attached(**asdict(added, recurse=False))
+        return NginxDriver(nginx.NginxSettings(region=settings.region, **chosen))
     assert settings.envoy is not None, "the settings name one proxy"
     chosen = asdict(settings.envoy, recurse=False)
     attach = settings.envoy.attach

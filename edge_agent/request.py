@@ -28,12 +28,13 @@ class AskError(Exception):
 
 @frozen(kw_only=True)
 class Request:
-    """A request without a body."""
+    """One request; its body, if it has one, is sent whole."""
 
     host: str
     path: str = "/"
     method: str = "GET"
     headers: Mapping[str, str] = field(factory=dict)
+    body: bytes = b""
 
 
 @frozen(kw_only=True)
@@ -87,8 +88,11 @@ async def connect(endpoint: Endpoint) -> trio.SocketStream:
 def _encoded(request: Request) -> bytes:
     connection = h11.Connection(h11.CLIENT)
     headers = [("host", request.host), ("connection", "close"), *request.headers.items()]
+    if request.body:
+        headers.append(("content-length", str(len(request.body))))
     head = h11.Request(method=request.method, target=request.path, headers=headers)
-    return (connection.send(head) or b"") + (connection.send(h11.EndOfMessage()) or b"")
+    events = (head, *((h11.Data(request.body),) if request.body else ()), h11.EndOfMessage())
+    return b"".join(connection.send(event) or b"" for event in events)
 
 
 async def _read_answer(stream: trio.SocketStream, request: Request, max_body_bytes: int) -> Answer:

@@ -20,6 +20,7 @@ from edge_agent.config import (
     EnvoySection,
     HAProxyAttached,
     HAProxySection,
+    NginxAttached,
     NginxSection,
 )
 from edge_agent.config import TimingSettings as AgentTiming
@@ -42,6 +43,7 @@ SECTIONS: list[tuple[str, str, type[attrs.AttrsInstance]]] = [
     ("## `agent.toml`", "### `[haproxy]`", HAProxySection),
     ("## `agent.toml`", "### `[haproxy.attach]`", HAProxyAttached),
     ("## `agent.toml`", "### `[nginx]`", NginxSection),
+    ("## `agent.toml`", "### `[nginx.attach]`", NginxAttached),
     ("## `agent.toml`", "### `[tls]`", TlsFiles),
     ("## The table file", "### `[service.NAME]`", table_file._ServiceTable),
     ("## The table file", "### `[service.NAME.health]`", table_file._HealthTable),

@@ -129,6 +129,15 @@ def test_proxy_may_be_nginx() -> None:
     assert isinstance(proxy_driver(given), NginxDriver)
 
 
+def test_nginx_may_be_somebody_elses() -> None:
+    attach = '[nginx.attach]\nconfig = "/etc/nginx/nginx.conf"\n'
+    given = parse(REQUIRED.replace("[envoy]", "[nginx]") + attach)
+    assert given.nginx is not None
+    assert given.nginx.attach is not None
+    assert given.nginx.attach.config == Path("/etc/nginx/nginx.conf")
+    assert isinstance(proxy_driver(given), NginxDriver)
+
+
 def test_file_names_one_proxy() -> None:
     none = REQUIRED.partition("[envoy]")[0]
     both = REQUIRED + '[haproxy]\nlisten = "0.0.0.0:8081"\n'

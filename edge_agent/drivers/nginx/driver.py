@@ -1,4 +1,4 @@
-"""An nginx that Turnout owns.
+"""One nginx: Turnout's own, or attached to one that somebody else starts and configures.
 
 The flip is one entry of shared memory, on disk first (``slots.py`` tells the story); nothing ever reloads:
 backends are part of the table, and Lua names them to nginx request by request. Lua counts too, for nginx
@@ -23,7 +23,7 @@ from edge_agent.drivers.base import RefusalCode, Refused
 from edge_agent.drivers.checking import Trial
 from edge_agent.drivers.connections import cut
 from edge_agent.drivers.nginx import slot as slots
-from edge_agent.drivers.nginx.config import config
+from edge_agent.drivers.nginx.config import http_config, main_config
 from edge_agent.drivers.nginx.files import Files
 from edge_agent.drivers.nginx.settings import NginxSettings, find_binary
 from edge_agent.drivers.proxy_folder import disk_refusals
@@ -46,13 +46,13 @@ class Admin:
     def __init__(self, endpoint: Path) -> None:
         self._endpoint = endpoint
 
-    async def ask(self, path: str) -> str:
+    async def ask(self, path: str, body: bytes = b"") -> str:
         """The answer to one question.
 
         Raises:
             Refused: PROXY_DOWN: nobody answers; REJECTED, in nginx's words.
         """
-        request = Request(host="turnout", path=path)
+        request = Request(host="turnout", path=path, method="POST", body=body)
         try:
             answer = await ask(
                 self._endpoint, request, timeout_s=_TIMEOUT_S, max_body_bytes=64 << 20
@@ -92,7 +92,7 @@ class Loader:
         """The slot that the live listener asks. Raises Refused."""
         for line in (await self._admin.ask("/show")).splitlines():
             key, _, turn = line.partition(" ")
-            if key == LIVE:
+            if key == LIVE and turn != "nil":
                 return turn.partition(":")[0]
         raise Refused(RefusalCode.UNCONFIRMED, "nginx does not say which slot is live")
 
@@ -119,7 +119,7 @@ class Loader:
             )
             await trio.to_thread.run_sync(self._files.add_addresses, slots.by_name(loaded))
         try:
-            await self._admin.ask(f"/load?slot={slot}")
+            await self._admin.ask(f"/load?slot={slot}", data)
         except Refused:
             await trio.to_thread.run_sync(self._forget, slot)
             raise
@@ -158,7 +158,7 @@ class Loader:
 
 
 class NginxDriver(SlottedDriver[NginxSettings, Files]):
-    """The driver contract over one owned nginx; docs/proxies.md describes its state folder."""
+    """The driver contract over one nginx; docs/proxies.md describes its state folder."""
 
     def __init__(self, settings: NginxSettings) -> None:
         files = Files(settings.state_dir.absolute())
@@ -202,14 +202,24 @@ class NginxDriver(SlottedDriver[NginxSettings, Files]):
 
     def _configuration(self) -> dict[Path, bytes]:
         lua = resources.files("edge_agent.drivers.nginx").joinpath("turnout.lua").read_bytes()
+        shared = {
+            self._files.http: http_config(self._settings, self._files),
+            self._files.lua: lua,
+        }
+        if self._settings.attach:
+            return shared
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         open_files = min(_OPEN_FILES, _OPEN_FILES if most == resource.RLIM_INFINITY else most)
-        own = config(self._settings, self._files, is_root=os.geteuid() == 0, open_files=open_files)
-        return {self._files.config: own, self._files.lua: lua}
+        own = main_config(
+            self._settings, self._files, is_root=os.geteuid() == 0, open_files=open_files
+        )
+        return {self._files.config: own, **shared}
 
     def _trial(self) -> Trial:
         def prepare(folder: Path) -> Sequence[str]:
             twin = NginxDriver(evolve(self._settings, state_dir=folder))
+            if self._settings.attach:
+                return ("-t", "-c", str(self._settings.attach.config))
             twin._lay_out()
             return ("-t", "-p", str(folder), "-e", "stderr", "-c", str(twin._files.config))
 
@@ -224,7 +234,9 @@ class NginxDriver(SlottedDriver[NginxSettings, Files]):
             reaches_into=True,
         )
 
-    def _command(self) -> list[str]:
+    def _command(self) -> list[str] | None:
+        if self._settings.attach:
+            return None
         root = self._files.root
         binary = str(find_binary(self._settings.binary))
         return [binary, "-p", str(root), "-e", "stderr", "-c", str(self._files.config)]
@@ -235,7 +247,8 @@ class NginxDriver(SlottedDriver[NginxSettings, Files]):
         except Refused:
             return False
         for path in (self._files.admin_socket, self._files.staging_socket):
-            path.chmod(_OWNER_ONLY)
+            with suppress(PermissionError):  # another's nginx made it, in our private folder
+                path.chmod(_OWNER_ONLY)
         return True
 
     async def _count(self, what: str, service: Service, colour: Colour) -> int:

@@ -1,9 +1,10 @@
-"""The state folder of an owned nginx: who reads what.
+"""The state folder of an nginx: who reads what.
 
-    nginx.conf           nginx, when it starts
+    nginx.conf           nginx, when it starts; not if it is another's
+    turnout.conf         the same: what goes into its http section
     lua/turnout.lua      the same: what it does with a table
     tables/active.map    the same: which slot is live, and in which incarnation; the flip, on disk
-    tables/SLOT.table    the same, and when the agent says so: a slot's table
+    tables/SLOT.table    the same: a slot's table, which the agent sends it besides
     tables/SLOT.json     the driver: which backends the slot's table sends to
     tables/addresses.json  the driver: where each colour's backends are and last were, for whoever cuts them
     temp/                nginx, for bodies it cannot hold
@@ -38,6 +39,11 @@ class Files(SlotFolder):
     def config(self) -> Path:
         """Nginx's configuration."""
         return self.root / "nginx.conf"
+
+    @property
+    def http(self) -> Path:
+        """What goes into nginx's ``http`` section."""
+        return self.root / "turnout.conf"
 
     @property
     def lua(self) -> Path:

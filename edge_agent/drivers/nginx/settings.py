@@ -1,4 +1,4 @@
-"""What an operator may choose about an owned nginx, and where its binary is found."""
+"""What an operator may choose about an nginx, and where its binary is found."""
 
 from __future__ import annotations
 
@@ -13,11 +13,25 @@ from edge_agent.drivers.proxy_settings import ProxySettings
 
 
 @frozen(kw_only=True)
+class Attached:
+    """An nginx that somebody else starts and configures, with Turnout's file in its ``http`` section.
+
+    Attributes:
+        config: its configuration.
+    """
+
+    config: Path
+
+
+@frozen(kw_only=True)
 class NginxSettings(ProxySettings):
-    """Everything about one nginx that Turnout owns. ``binary``: None means ``nginx`` in PATH."""
+    """Everything about one nginx. ``binary``: None means ``nginx`` in PATH."""
 
     workers: int | None = None
-    """Worker processes; None: one a core."""
+    """Worker processes; None: one a core. Not for one that somebody else configures."""
+
+    attach: Attached | None = None
+    """None: Turnout starts nginx and owns it."""
 
     modules_dir: Path = Path("/usr/lib/nginx/modules")
     """Where ``ndk_http_module.so`` and ``ngx_http_lua_module.so`` are."""

@@ -247,12 +247,7 @@ end
 
 -- ------------------------------------------------------------------------- the agent's questions
 
-local function load_slot(folder, slot)
-    local file = io.open(folder .. "/" .. slot .. ".table", "rb")
-    local text = file and file:read("*a") or "v\t0::\n"
-    if file then
-        file:close()
-    end
+local function keep(slot, text)
     local version = text:match("^v\t([^\n]*)\n")
     if not version then
         return nil, "its first line is no version"
@@ -264,17 +259,28 @@ local function load_slot(folder, slot)
     return ok, err
 end
 
+local function contents(path)
+    local file = io.open(path, "rb")
+    local text = file and file:read("*a")
+    if file then
+        file:close()
+    end
+    return text
+end
+
 local function turn(listener, slot, incarnation)
     return tables:safe_set(listener, slot .. ":" .. incarnation)
 end
 
 -- In the master, before there are workers: everything is as the files say. A slot that nobody asks is read
--- when it is filled again.
+-- when it is filled again. At a reload shared memory is as it was, and newer than a file may be.
 function M.boot(folder)
     for line in io.lines(folder .. "/active.map") do
         local listener, slot, incarnation = line:match("^(%a+) (%a):(%d+)$")
-        assert(load_slot(folder, slot))
-        assert(turn(listener, slot, incarnation))
+        if not tables:get(listener) then
+            assert(keep(slot, contents(folder .. "/" .. slot .. ".table") or "v\t0::\n"))
+            assert(turn(listener, slot, incarnation))
+        end
     end
 end
 
@@ -297,8 +303,11 @@ function M.show()
     ngx.say("staged ", tables:get("staged"))
 end
 
-function M.load(folder)
-    local ok, err = load_slot(folder, ngx.var.arg_slot)
+-- The body is a table: workers may be somebody who cannot read the agent's files.
+function M.load()
+    ngx.req.read_body()
+    local text = ngx.req.get_body_data() or contents(ngx.req.get_body_file() or "") or ""
+    local ok, err = keep(ngx.var.arg_slot, text)
     if not ok then
         return say(500, "slot " .. ngx.var.arg_slot .. ": " .. err)
     end
