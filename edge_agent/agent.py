@@ -25,6 +25,7 @@ from edge_agent.link import Link
 from edge_agent.proxy_work import ProxyWork
 from edge_agent.table_shelf import TableShelf
 from edge_agent.watcher import Watcher
+from edge_agent.withdrawal import AFTER_S, Withdrawal
 from turnout.protocol import session
 from turnout.protocol.clock import Instant, MonotonicNs
 from turnout.protocol.effects import AgentEffect
@@ -62,6 +63,7 @@ class AgentParts:
     clock: Clock
     ssl_context: ssl.SSLContext | None = None
     watcher: Watcher = Watcher()
+    withdraw_after_s: float = AFTER_S
 
 
 class Agent:
@@ -89,6 +91,13 @@ class Agent:
             turned_away=parts.watcher.turned_away,
             clock=parts.clock,
             ssl_context=parts.ssl_context,
+        )
+        self.withdrawal = Withdrawal(
+            parts.driver,
+            shelf,
+            isolated_ns=lambda: self.isolated_ns,
+            is_up=lambda: self.proxy.is_up,
+            after_s=parts.withdraw_after_s,
         )
         self._shelf = shelf
         self._host: Host[ParticipantState, AgentEvent, AgentEffect] = Host(
@@ -137,6 +146,7 @@ class Agent:
             await self._booted.wait()
             task_status.started()
             nursery.start_soon(self._session.run)
+            nursery.start_soon(self.withdrawal.run)
 
     async def _boot(self) -> Booted:
         """Read journal, tables and proxy. The proxy is not waited for if it will not start."""

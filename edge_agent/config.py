@@ -42,6 +42,7 @@ state_folder = "state"          # journal and tables: a folder of this agent's o
 # [timing]
 # silence_s = 4.0               # a coordinator that says nothing for this long is left for another
 # retry_s = 1.0                 # after a refused flip, a failed probe or a failed write
+# withdraw_after_s = 10.0       # without any coordinator, until services with on_isolation = "withdraw" are
 
 [envoy]                         # the proxy, which the agent starts and keeps; or [haproxy], [nginx]
 listen = "0.0.0.0:8080"         # where users' requests come in
@@ -103,6 +104,7 @@ class TimingSettings:
 
     silence_s: float = field(default=4.0, validator=gt(0))
     retry_s: float = field(default=1.0, validator=gt(0))
+    withdraw_after_s: float = field(default=10.0, validator=gt(0))
 
     @property
     def protocol(self) -> Timing:

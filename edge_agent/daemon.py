@@ -136,6 +136,7 @@ async def run(settings: AgentSettings, disk: Disk, signer: Ed25519Signer, driver
             driver=driver,
             clock=SystemClock(wall_bound),
             ssl_context=client_context(settings.tls) if settings.tls else None,
+            withdraw_after_s=settings.timing.withdraw_after_s,
             watcher=Watchers(Narrator(), CountingWatcher(registry)),
         )
     )

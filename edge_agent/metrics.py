@@ -106,6 +106,11 @@ class StateCollector(Collector):
             self._agent.isolated_ns / SECOND,
         )
         yield _gauge(
+            "turnout_agent_withdrawn",
+            "Services whose health endpoint fails, for want of a coordinator.",
+            len(self._agent.withdrawal.names or ()),
+        )
+        yield _gauge(
             "turnout_agent_proxy_up",
             "1 while the proxy runs, as far as the agent knows.",
             0 if self._agent.proxy.trouble else 1,

@@ -17,7 +17,13 @@ from collections.abc import Sequence
 
 import trio
 
-from edge_agent.drivers.base import COLOUR_HEADER, EPOCH_HEADER, SERVICE_HEADER, Driver
+from edge_agent.drivers.base import (
+    COLOUR_HEADER,
+    EPOCH_HEADER,
+    PROBE,
+    SERVICE_HEADER,
+    Driver,
+)
 from edge_agent.drivers.matching import owner
 from edge_agent.request import Answer, AskError, Request
 from turnout.protocol.identifiers import Epoch
@@ -27,7 +33,6 @@ PROBES_IN_A_ROW = 3
 _AT_ONCE = 16
 _PAUSE_S = 0.02
 _SERVER_ERROR = 500
-_ANYBODY = "turnout-probe"
 
 
 class NotProven(Exception):  # noqa: N818 - the opposite of the field's word "proven"
@@ -170,12 +175,12 @@ def _doubt(answer: Answer, epoch: Epoch, service: Service) -> str | None:
 
 
 def _probe(table: RoutingTable, service: Service, host: str) -> Request:
-    asked = host.replace("*", _ANYBODY)
+    asked = host.replace("*", PROBE)
     prefix = service.path_prefix.rstrip("/")
     health = service.health.path
-    for path in (health, prefix + health, f"{prefix}/{_ANYBODY}"):
+    for path in (health, prefix + health, f"{prefix}/{PROBE}"):
         if owner(table, asked, path.partition("?")[0]) == service:
-            return Request(host=asked, path=path, headers={"user-agent": _ANYBODY})
+            return Request(host=asked, path=path, headers={"user-agent": PROBE})
     raise NotProven(
         f"service '{service.name}': no path below '{service.path_prefix}' on host '{host}' is its own"
     )

@@ -78,7 +78,7 @@ class ProxyWork:
         self._tell = tell
         self._clock = clock
         self._timing = timing
-        self._drains = DrainWatch(driver, shelf, tell, is_up=self._is_up)
+        self._drains = DrainWatch(driver, shelf, tell, is_up=lambda: self.is_up)
         self._under_way: dict[Operation, trio.CancelScope] = {}
         self._all_answered = trio.Event()
         self._open = trio.Event()
@@ -125,7 +125,9 @@ class ProxyWork:
                 self._under_way[effect] = trio.CancelScope()
                 self._nursery.start_soon(self._operate, effect)
 
-    def _is_up(self) -> bool:
+    @property
+    def is_up(self) -> bool:
+        """Whether the driver may be asked: not while it starts the proxy."""
         return self._open.is_set()
 
     async def _let_go(self) -> None:

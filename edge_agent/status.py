@@ -95,6 +95,7 @@ def status_of(agent: Agent, config: ParticipantConfig) -> dict[str, Any]:
             "promised_term": record.promised,
         },
         "proxy": {"trouble": agent.proxy.trouble},
+        "withdrawn": sorted(agent.withdrawal.names or ()),
         "drains": [
             {
                 "epoch": drain.epoch,

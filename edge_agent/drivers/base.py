@@ -25,17 +25,28 @@ from __future__ import annotations
 import abc
 import enum
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from attrs import frozen
 
+from edge_agent.drivers.matching import owner
 from edge_agent.request import Answer, Request
-from turnout.protocol.identifiers import Epoch
+from turnout.protocol.identifiers import Epoch, ServiceName
 from turnout.protocol.records import Active
-from turnout.protocol.routing import Colour, RoutingTable, Service, inconsistencies
+from turnout.protocol.routing import (
+    Colour,
+    OnIsolation,
+    RoutingTable,
+    Service,
+    inconsistencies,
+)
 
 EPOCH_HEADER = "x-turnout-epoch"
 SERVICE_HEADER = "x-turnout-service"
 COLOUR_HEADER = "x-turnout-colour"
+
+PROBE = "turnout-probe"
+"""How the agent's own requests call themselves (``user-agent``): what is withdrawn answers them."""
 
 RETRY_INTERVAL_S = 0.25
 """The longest that a proxy of ours pauses before it tries a request again that reached no backend."""
@@ -186,6 +197,19 @@ class Driver(abc.ABC):
         """
 
     @abc.abstractmethod
+    async def withdraw(self, names: AbstractSet[ServiceName]) -> None:
+        """Fail the health endpoints of these services, and no others any more. Idempotent.
+
+        From now on the live listener answers the endpoint (:func:`health_endpoint`) with 503, whatever
+        the backends say, so that whoever stands before the edges sends users elsewhere; all other
+        requests are served. For services that ask for it (``on_isolation``); others are left alone, and
+        so are probes. A proxy that restarts has forgotten it.
+
+        Raises:
+            Refused: REJECTED, PROXY_DOWN.
+        """
+
+    @abc.abstractmethod
     async def close(self, service: Service, colour: Colour) -> int:
         """Cut what is left at a colour's backends; return how many requests that were. Idempotent.
 
@@ -193,6 +217,27 @@ class Driver(abc.ABC):
             Refused: IN_USE (the table being served sends to that colour, or another one shares its
                 addresses), NOT_PERMITTED, PROXY_DOWN.
         """
+
+
+def health_endpoint(table: RoutingTable, service: Service) -> str:
+    """Where a service's health is asked for through a proxy; empty where no such path is its own.
+
+    The health path where that lies below the service's prefix, else the health path appended to it;
+    checked against the whole table, so that it is no neighbour's with a longer prefix.
+    """
+    prefix = service.path_prefix.rstrip("/")
+    host = service.hosts[0].replace("*", PROBE)
+    for path in (service.health.path, prefix + service.health.path):
+        plain = path.partition("?")[0]
+        if owner(table, host, plain) == service:
+            return plain
+    return ""
+
+
+def withdrawable(table: RoutingTable, service: Service) -> str:
+    """The health endpoint of a service that asks to be withdrawn; empty for any other."""
+    is_asked = service.on_isolation is OnIsolation.WITHDRAW
+    return health_endpoint(table, service) if is_asked else ""
 
 
 def refuse_inconsistent(table: RoutingTable) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Literal
 
 import trio
@@ -18,6 +19,7 @@ from attrs import Factory, define, evolve, frozen
 from edge_agent.drivers.base import (
     COLOUR_HEADER,
     EPOCH_HEADER,
+    PROBE,
     SERVICE_HEADER,
     Driver,
     Finding,
@@ -27,6 +29,7 @@ from edge_agent.drivers.base import (
     Refused,
     refuse_inconsistent,
     refuse_stale,
+    withdrawable,
 )
 from edge_agent.drivers.matching import owner
 from edge_agent.probe import NotProven, prove_staged
@@ -70,6 +73,9 @@ class MemoryProxy:
     dead: set[Side] = Factory(set)
     """Sides whose backends are down: what is sent there is answered 503."""
 
+    withdrawn: frozenset[ServiceName] = frozenset()
+    """Services whose health endpoints fail."""
+
     flips: list[Serving] = Factory(list)
     """Everything it ever served, oldest first: a ghost for checkers."""
 
@@ -93,6 +99,7 @@ class MemoryProxy:
     def crash(self) -> None:
         """End: requests in flight are lost, what is live and staged is on its disk."""
         self.running = False
+        self.withdrawn = frozenset()
         self.in_flight.clear()
         self._stopped.set()
 
@@ -124,12 +131,19 @@ class MemoryProxy:
         service = owner(serving.table, host, path)
         if service is None:
             return Answer(status=_NOT_FOUND, headers=marks, body=b"")
+        if serving is self.live and self._is_withdrawn(serving.table, service, request):
+            return Answer(status=_UNAVAILABLE, headers=marks, body=b"")
         colour = self._pick(service)
         side = (service.name, colour)
         self.requests[side] += 1
         marks |= {SERVICE_HEADER: service.name, COLOUR_HEADER: colour.value}
         status = _UNAVAILABLE if side in self.dead else _OK
         return Answer(status=status, headers=marks, body=colour.value.encode())
+
+    def _is_withdrawn(self, table: RoutingTable, service: Service, request: Request) -> bool:
+        is_endpoint = request.path.partition("?")[0] == withdrawable(table, service)
+        is_probe = request.headers.get("user-agent") == PROBE
+        return service.name in self.withdrawn and is_endpoint and not is_probe
 
     def _pick(self, service: Service) -> Colour:
         """Spread a hundred requests exactly by weight."""
@@ -226,6 +240,11 @@ class MemoryDriver(Driver):
         await trio.lowlevel.checkpoint()
         self._refuse_if_down()
         return self._proxy.requests[service.name, colour]
+
+    async def withdraw(self, names: AbstractSet[ServiceName]) -> None:
+        """Fail these services' health endpoints."""
+        self._refuse_if_down()
+        self._proxy.withdrawn = frozenset(names)
 
     async def close(self, service: Service, colour: Colour) -> int:
         """Drop what is in flight at a colour that gets no new requests."""

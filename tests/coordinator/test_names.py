@@ -27,13 +27,3 @@ async def test_unknown_name_in_a_switch_to_what_is_in_force_is_refused(
     answer = await world.switch("blue", dry_run=dry_run, **options)
     refused(answer, status, code, name)
     assert (await world.get("/v1/exclusions"))["exclusions"] == []
-
-
-async def test_table_that_is_to_withdraw_is_refused_with_the_key_and_what_to_write(
-    begin: Begin,
-) -> None:
-    world = await begin()
-    table = (await world.get("/v1/table"))["table"]
-    table["services"][0]["on_isolation"] = "withdraw"
-    answer = await world.post("/v1/tables", {"table": table})
-    refused(answer, 422, "invalid-table", "service.checkout.on_isolation must be serve")

@@ -12,6 +12,7 @@ from edge_agent.agent import Agent, AgentParts
 from edge_agent.disk import Disk, MemoryDisk
 from edge_agent.drivers.memory import MemoryDriver, MemoryProxy
 from edge_agent.watcher import Watcher
+from edge_agent.withdrawal import AFTER_S
 from tests.edge_agent.fake_coordinator import DOMAIN, REGION, FakeCoordinator, table_of
 from turnout.protocol.clock import MS
 from turnout.protocol.identifiers import AgentId, Epoch
@@ -39,6 +40,7 @@ class Edge:
     signer: Ed25519Signer = field(factory=lambda: Ed25519Signer.from_seed(bytes(31) + b"a"))
     watcher: Watcher = field(factory=Watcher)
     domain_key: str = DOMAIN.public_key
+    withdraw_after_s: float = AFTER_S
 
     @property
     def config(self) -> ParticipantConfig:
@@ -57,6 +59,7 @@ class Edge:
                 driver=MemoryDriver(self.proxy),
                 clock=SystemClock(),
                 watcher=self.watcher,
+                withdraw_after_s=self.withdraw_after_s,
             )
         )
 

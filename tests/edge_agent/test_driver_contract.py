@@ -26,7 +26,13 @@ from tests.edge_agent.proxy_harness import (
 )
 from turnout.protocol.identifiers import Epoch
 from turnout.protocol.records import Active
-from turnout.protocol.routing import Backends, RegionBackends, RoutingTable, Weights
+from turnout.protocol.routing import (
+    Backends,
+    OnIsolation,
+    RegionBackends,
+    RoutingTable,
+    Weights,
+)
 
 
 async def served(proxy: Harness) -> Active:
@@ -243,6 +249,7 @@ async def test_stopped_proxy_refuses_everything_and_still_has_a_status(proxy: Ha
         lambda: proxy.driver.in_flight(service, BLUE),
         lambda: proxy.driver.requests_total(service, BLUE),
         lambda: proxy.driver.close(service, BLUE),
+        lambda: proxy.driver.withdraw({service.name}),
     ]
     for call in calls:
         with pytest.raises(Refused) as refused:
@@ -383,6 +390,38 @@ async def test_dead_target_is_not_proven_unless_no_healthy_backend_is_asked_for(
     service = table.services[0]
     lenient = evolve(service, health=evolve(service.health, min_healthy_percent=0))
     await prove(proxy.driver, Epoch(1), make_table(lenient), [lenient])
+
+
+async def test_withdrawn_service_fails_its_health_endpoint_and_serves_all_else(
+    proxy: Harness,
+) -> None:
+    asks = proxy.service(on_isolation=OnIsolation.WITHDRAW)
+    other = proxy.service(name="other", hosts=("other.example",))
+    table = make_table(asks, other)
+    await proxy.serve(1, table)
+    for _ in range(2):
+        await proxy.driver.withdraw({asks.name, other.name})
+        failing = await proxy.get("/healthz?deep=1")
+        assert (failing.status, failing.headers["x-turnout-epoch"]) == (503, "1")
+        assert (await proxy.get("/healthz", staged=True)).status == 200
+        assert (await proxy.get("/")).status == 200
+        assert (await proxy.get("/healthz", host="other.example")).status == 200
+    second = make_table(evolve(asks, weights=Weights.all_to(GREEN)), other)
+    await proxy.serve(2, second)
+    await prove(proxy.driver, Epoch(2), second, second.services)
+    assert (await proxy.get("/healthz")).status == 503
+    await proxy.driver.withdraw(set())
+    assert (await proxy.get("/healthz")).status == 200
+
+
+async def test_proxy_that_restarts_has_forgotten_what_was_withdrawn(proxy: Harness) -> None:
+    asks = proxy.service(on_isolation=OnIsolation.WITHDRAW)
+    await proxy.serve(1, make_table(asks))
+    await proxy.driver.withdraw({asks.name})
+    proxy.kill_proxy()
+    await proxy.driver.wait_stopped()
+    await proxy.driver.start()
+    assert (await proxy.get("/healthz")).status == 200
 
 
 async def test_service_keeps_its_backends_when_only_another_changes(proxy: Harness) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import trio
+from attrs import evolve
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,8 +20,9 @@ from edge_agent.status import status_app
 from edge_agent.watcher import Watchers
 from tests.edge_agent.edges import BLUE, GREEN, Edge, connected, leading
 from tests.edge_agent.fake_coordinator import CHECKOUT, FakeCoordinator, until
+from turnout.protocol.clock import SECOND
 from turnout.protocol.messages import Progress
-from turnout.protocol.routing import Colour
+from turnout.protocol.routing import Colour, OnIsolation, RoutingTable
 
 
 @pytest.fixture
@@ -102,6 +104,39 @@ async def test_isolated_agent_says_for_how_long_and_is_ready(
         assert (await samples(asked))["turnout_agent_isolation_seconds"] > 0
         assert (await asked.get("/readyz")).status_code == 200
         assert agent.state.progress is Progress.LIVE
+
+
+async def test_services_that_ask_for_it_are_withdrawn_while_no_coordinator_is_heard(
+    edge: Edge, leader: FakeCoordinator, registry: CollectorRegistry, nursery: trio.Nursery
+) -> None:
+    (service,) = BLUE.services
+    asking = RoutingTable(services=(evolve(service, on_isolation=OnIsolation.WITHDRAW),))
+    edge.withdraw_after_s = 0.3
+    async with edge.running(leader.url) as agent, client(agent, edge, registry) as asked:
+        await until(lambda: connected(leader))
+        await leader.switch(asking)
+        leader.stop()
+        await until(lambda: edge.proxy.withdrawn == {CHECKOUT})
+        assert (await asked.get("/status")).json()["withdrawn"] == [CHECKOUT]
+        assert (await samples(asked))["turnout_agent_withdrawn"] == 1
+        assert agent.state.progress is Progress.LIVE
+        edge.proxy.crash()  # a proxy that restarts has forgotten it
+        await until(lambda: edge.proxy.starts == 2 and edge.proxy.withdrawn == {CHECKOUT})
+        await leader.start(nursery, int(leader.url.rpartition(":")[2]))
+        await until(lambda: edge.proxy.withdrawn == frozenset())
+        assert (await asked.get("/status")).json()["withdrawn"] == []
+
+
+async def test_services_that_do_not_ask_are_never_withdrawn(
+    edge: Edge, leader: FakeCoordinator
+) -> None:
+    edge.withdraw_after_s = 0.1
+    async with edge.running(leader.url) as agent:
+        await until(lambda: connected(leader))
+        await leader.switch(BLUE)
+        leader.stop()
+        await until(lambda: agent.isolated_ns > SECOND)
+        assert agent.withdrawal.names == frozenset()
 
 
 async def test_agent_whose_proxy_does_not_start_is_not_ready_and_says_why(

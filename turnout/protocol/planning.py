@@ -20,7 +20,6 @@ from turnout.protocol.limits import MAX_DRAIN_TIMEOUT_MS, MAX_KEY, MAX_TEXT
 from turnout.protocol.records import Head, Kind, Request, SignedTable, Status, Verdict
 from turnout.protocol.routing import (
     Colour,
-    OnIsolation,
     RoutingTable,
     Service,
     changed_services,
@@ -208,9 +207,6 @@ def _applied(state: CoordinatorState, head: Head, request: Request) -> _Wanted |
     if request.table is None or not request.table.services:
         text = "the table has no service: an empty table is never published"
         return Refused(code="invalid-table", text=text)
-    withdrawing = _withdrawing(request.table)
-    if withdrawing is not None:
-        return withdrawing
     merged = RoutingTable(
         services=tuple(_keeping_weights(current, s) for s in request.table.services)
     )
@@ -240,18 +236,6 @@ def _removing(
         f"--override {SERVICE_REMOVED}"
     )
     return Refused(code="service-removed", text=text)
-
-
-def _withdrawing(table: RoutingTable) -> Refused | None:
-    """A table that asks for what no edge would do: found out in an outage, it would be too late."""
-    for service in table.services:
-        if service.on_isolation is OnIsolation.WITHDRAW:
-            text = (
-                f"the key service.{service.name}.on_isolation must be serve: no driver can withdraw, "
-                "so an edge without coordinators would go on serving all the same"
-            )
-            return Refused(code="invalid-table", text=text)
-    return None
 
 
 def _keeping_weights(current: RoutingTable, service: Service) -> Service:

@@ -48,9 +48,8 @@ hosts = ["checkout.example"]    # which requests: the Host header, lower case, w
 # drain_timeout_s = 30          # 0 to 86400: how long requests in flight may take after a switch
 # after_drain = "keep"          # keep | close: connections that are left when that time is over
 # retain_s = 3600               # how long the old colour is kept for a rollback
-# on_isolation = "serve"        # what an edge does without any coordinator: go on with its last good
-#                               # table. withdraw (fail its health endpoint) is refused by `apply`:
-#                               # no proxy driver can do it
+# on_isolation = "serve"        # serve | withdraw: what an edge does without any coordinator. Both go on
+#                               # with the last good table; withdraw fails the health endpoint besides
 # on_failure = "rollback"       # rollback | hold: when a proxy refuses a table that is committed
 
 [service.checkout.health]       # how every edge checks the backends of a colour it is to switch to

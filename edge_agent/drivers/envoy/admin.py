@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from edge_agent.drivers.base import RefusalCode, Refused
 from edge_agent.request import AskError, Request, ask
@@ -49,8 +50,27 @@ class Admin:
             for cluster in listing.get("cluster_statuses", ())
         }
 
-    async def _get(self, path: str) -> bytes:
-        request = Request(host="turnout", path=path)
+    async def runtime(self, prefix: str) -> dict[str, str]:
+        """The values of the runtime's keys that begin like this."""
+        entries = json.loads(await self._get("/runtime?format=json"))["entries"]
+        return {
+            key: entry["final_value"] for key, entry in entries.items() if key.startswith(prefix)
+        }
+
+    async def set_runtime(self, values: Mapping[str, str]) -> None:
+        """Set keys of the runtime's admin layer.
+
+        Raises:
+            Refused: REJECTED, in Envoy's words: it has no such layer.
+        """
+        said = await self._get(f"/runtime_modify?{urlencode(values)}", method="POST")
+        if not said.startswith(b"OK"):
+            raise Refused(
+                RefusalCode.REJECTED, f"Envoy refuses it: {said.decode(errors='replace')}"
+            )
+
+    async def _get(self, path: str, method: str = "GET") -> bytes:
+        request = Request(host="turnout", path=path, method=method)
         try:
             answer = await ask(
                 self._socket, request, timeout_s=_TIMEOUT_S, max_body_bytes=_MAX_BODY_BYTES

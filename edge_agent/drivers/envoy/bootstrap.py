@@ -3,6 +3,7 @@
 - The *live* listener serves users, the *staging* listener (a UNIX socket only the agent can open)
   serves the next table. Both read their routes from a file of their own and share all clusters.
 - The admin interface can end the process, so it is a UNIX socket with mode 0600 too, never a port.
+- The runtime's admin layer holds which services are withdrawn (``resources.py``).
 - ``deferred_stat_options``: a cluster's counters exist from its first request on, which keeps the
   idle colour of a thousand services cheap. Counters of features that our clusters never use are
   left out: Envoy looks at every name to answer for one, 75 ms of its main thread for a thousand
@@ -50,6 +51,7 @@ def bootstrap(settings: EnvoySettings, files: Files) -> bytes:
         "admin": {"address": _pipe(files.admin_socket)},
         "dynamic_resources": {"cds_config": _watched(files.clusters)},
         "static_resources": {"listeners": [live, staging]},
+        "layered_runtime": {"layers": [{"name": "turnout", "admin_layer": {}}]},
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "stats_config": {"stats_matcher": {"exclusion_list": {"patterns": [_SPARED_STATS]}}},
     }

@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -53,7 +54,7 @@ from edge_agent.drivers.proxy_process import ProxyProcess, find, find_or_spawn
 from edge_agent.drivers.version import Version, version_at
 from edge_agent.probe import NotProven, prove_staged
 from edge_agent.request import Answer, Request, ask
-from turnout.protocol.identifiers import Epoch
+from turnout.protocol.identifiers import Epoch, ServiceName
 from turnout.protocol.records import Active
 from turnout.protocol.routing import Colour, RoutingTable, Service
 
@@ -192,6 +193,15 @@ class EnvoyDriver(Driver):
         """Envoy's counter of requests to the colour's clusters of any content."""
         names = self._cluster_patterns(service, colour)
         return await self._admin.sum_of(rf"cluster\.({names})\.upstream_rq_total")
+
+    async def withdraw(self, names: AbstractSet[ServiceName]) -> None:
+        """Have the live listener fail these services' health endpoints, by the runtime's admin layer."""
+        self._refuse_if_down()
+        known = await self._admin.runtime(resources.WITHDRAWN)
+        wanted = {f"{resources.WITHDRAWN}{name}": "100" for name in sorted(names)}
+        changes = {**dict.fromkeys(known.keys() - wanted.keys(), "0"), **wanted}
+        if changes:
+            await self._admin.set_runtime(changes)
 
     async def close(self, service: Service, colour: Colour) -> int:
         """Shut down Envoy's connections to the colour's backends."""

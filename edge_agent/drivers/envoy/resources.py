@@ -19,8 +19,10 @@ from attrs import evolve, frozen
 from edge_agent.drivers.base import (
     COLOUR_HEADER,
     EPOCH_HEADER,
+    PROBE,
     RETRY_INTERVAL_S,
     SERVICE_HEADER,
+    withdrawable,
 )
 from edge_agent.drivers.envoy.settings import EnvoySettings
 from edge_agent.drivers.matching import EVERYTHING
@@ -34,6 +36,8 @@ Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | int | bool"
 
 ROUTES_NAME = "turnout"
 CLUSTER_PREFIX = "turnout/"
+WITHDRAWN = "turnout.withdrawn."
+"""Of the runtime's keys that say of a service that its health endpoint fails (100) or does not (0)."""
 
 _TYPE = "type.googleapis.com/"
 _NOT_FOUND = 404
@@ -57,7 +61,7 @@ class Plan:
     sends_to: frozenset[str]
     """Clusters that new requests go to."""
 
-    hosts: list[Json]
+    hosts: list[dict[str, Json]]
 
     def under(self, incarnation: int) -> Plan:
         """The same, to be served in this incarnation."""
@@ -76,6 +80,8 @@ class Plan:
         Only staged routes are validated. The live ones are the same, and must not be thrown away
         as a whole by a restart in which one cluster is missing.
         """
+        # What is withdrawn is withdrawn from users: the agent looks at staged routes as they will be.
+        hosts = [_never_withdrawn(host) for host in self.hosts] if validate else self.hosts
         owned: dict[str, Json] = {
             "version": str(self.version),
             "clusters": sorted(self.clusters),
@@ -88,7 +94,7 @@ class Plan:
             "ignore_port_in_host_matching": True,
             "response_headers_to_add": [_mark(EPOCH_HEADER, str(self.version.serving.epoch))],
             "metadata": {"filter_metadata": {"turnout": owned}},
-            "virtual_hosts": [*self.hosts, _local_host(VERSION_HOST, 200, str(self.version))],
+            "virtual_hosts": [*hosts, _local_host(VERSION_HOST, 200, str(self.version))],
         }
         return discovery_file(str(self.version), [resource])
 
@@ -179,14 +185,14 @@ class _Planner:
                 if service.sends_to(colour):
                     yield cluster_name(service.name, colour, backends)
 
-    def hosts(self) -> Iterator[Json]:
+    def hosts(self) -> Iterator[dict[str, Json]]:
         by_host: dict[str, list[Service]] = {}
         for service in self.table.services:
             for host in service.hosts:
                 by_host.setdefault(host, []).append(service)
         for host, services in sorted(by_host.items()):
             services.sort(key=lambda s: (-len(s.path_prefix), s.path_prefix))
-            routes = [self._route(service) for service in services]
+            routes = [route for service in services for route in self._routes(service)]
             yield {
                 "name": host,
                 "domains": [host],
@@ -200,6 +206,30 @@ class _Planner:
         if entry is not None:
             for colour in Colour:
                 yield colour, entry.of(colour)
+
+    def _routes(self, service: Service) -> Iterator[Json]:
+        """The service's route, and before it that of a health endpoint that may be withdrawn."""
+        health = withdrawable(self.table, service)
+        if health:
+            off: dict[str, Json] = {
+                "default_value": {"numerator": 0, "denominator": "HUNDRED"},
+                "runtime_key": f"{WITHDRAWN}{service.name}",
+            }
+            not_probe: dict[str, Json] = {
+                "name": "user-agent",
+                "string_match": {"exact": PROBE},
+                "invert_match": True,
+                "treat_missing_header_as_empty": True,
+            }
+            match: dict[str, Json] = {
+                "path": health,
+                "runtime_fraction": off,
+                "headers": [not_probe],
+            }
+            text = "Withdrawn: this edge hears no coordinator.\n"
+            marks = [_mark(SERVICE_HEADER, service.name)]
+            yield {**_local_route(_UNAVAILABLE, text, match), "response_headers_to_add": marks}
+        yield self._route(service)
 
     def _route(self, service: Service) -> Json:
         marks = [_mark(SERVICE_HEADER, service.name)]
@@ -316,7 +346,14 @@ def _mark(name: str, value: str) -> Json:
     }
 
 
-def _local_host(host: str, status: int, body: str) -> Json:
+def _never_withdrawn(host: dict[str, Json]) -> Json:
+    """A virtual host without the routes that fail a health endpoint."""
+    routes = host["routes"]
+    assert isinstance(routes, list)
+    return {**host, "routes": [one for one in routes if "runtime_fraction" not in one["match"]]}
+
+
+def _local_host(host: str, status: int, body: str) -> dict[str, Json]:
     return {"name": host, "domains": [host], "routes": [_local_route(status, body)]}
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from edge_agent.drivers.base import COLOUR_HEADER, EPOCH_HEADER, SERVICE_HEADER
+from edge_agent.drivers.base import COLOUR_HEADER, EPOCH_HEADER, PROBE, SERVICE_HEADER
 from edge_agent.drivers.haproxy.files import Files
 from edge_agent.drivers.haproxy.pool import Content, Pool, backend_name, is_numeric
 from edge_agent.drivers.haproxy.settings import HAProxySettings
@@ -132,6 +132,14 @@ def _frontend(key: str, bind: str, files: Files) -> Iterator[str]:
         "if !{ var(txn.entry) -m found }"
     )
     yield "  http-request set-var(txn.service) var(txn.entry),field(1,|)"
+    if key == LIVE:
+        yield "  http-request set-var(txn.health) var(txn.entry),field(5,|)"
+        yield f"  http-request set-var(txn.withdrawn) var(txn.service),map_str({files.withdrawn})"
+        yield (
+            f'  {_REPLY.format(status=503)} string "Withdrawn: this edge hears no coordinator.\\n" '
+            "if { var(txn.withdrawn) -m found } { var(txn.path),strcmp(txn.health) eq 0 } "
+            f"!{{ req.hdr(user-agent) -m str {PROBE} }}"
+        )
     yield "  http-request set-var(txn.blue) var(txn.entry),field(2,|),add(0)"
     yield "  http-request set-var(txn.colour) str(green)"
     yield "  http-request set-var(txn.colour) str(blue) if { rand(100),sub(txn.blue) lt 0 }"

@@ -8,6 +8,7 @@ again at a later ``stage``, when no table needs them and nothing is in flight.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from attrs import evolve
@@ -19,8 +20,9 @@ from edge_agent.drivers.haproxy.config import process_config
 from edge_agent.drivers.haproxy.files import Files
 from edge_agent.drivers.haproxy.loading import Loader
 from edge_agent.drivers.haproxy.settings import HAProxySettings, find_binary
-from edge_agent.drivers.haproxy.workers import Master, rows, shut_down
+from edge_agent.drivers.haproxy.workers import Master, Processes, rows, shut_down
 from edge_agent.drivers.slots import SlottedDriver
+from turnout.protocol.identifiers import ServiceName
 from turnout.protocol.routing import Colour, Service
 
 
@@ -41,6 +43,11 @@ class HAProxyDriver(SlottedDriver[HAProxySettings, Files]):
     async def requests_total(self, service: Service, colour: Colour) -> int:
         """Sessions that the colour's backends ever had."""
         return await self._sum("stot", self._backends(service, colour))
+
+    async def withdraw(self, names: AbstractSet[ServiceName]) -> None:
+        """Have the live frontend fail these services' health endpoints."""
+        self._refuse_if_down()
+        await self._cli.replace_map(self._files.withdrawn, [(name, "1") for name in sorted(names)])
 
     async def close(self, service: Service, colour: Colour) -> int:
         """Shut down the sessions at the colour's servers; the same address in another backend is spared."""
@@ -115,10 +122,14 @@ class HAProxyDriver(SlottedDriver[HAProxySettings, Files]):
 
     async def _sum(self, column: str, names: frozenset[str]) -> int:
         self._refuse_if_down()
-        total = 0
-        for pid in (await self._loader.processes()).all if names else ():
-            worker = self._master.worker(pid)
-            for name in sorted(names):
-                answer = await worker.ask(f"show stat {name} 2 -1")
-                total += sum(int(row[column]) for row in rows(answer) if column in row)
-        return total
+
+        async def count(processes: Processes) -> int:
+            total = 0
+            for pid in processes.all if names else ():
+                worker = self._master.worker(pid)
+                for name in sorted(names):
+                    answer = await worker.ask(f"show stat {name} 2 -1")
+                    total += sum(int(row[column]) for row in rows(answer) if column in row)
+            return total
+
+        return await self._loader.with_workers(count)

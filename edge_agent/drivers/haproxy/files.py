@@ -4,6 +4,7 @@
     turnout.cfg          the same: time limits, frontends, and the pool of backends with their servers
     maps/active.map      the same: which slot is live, and in which incarnation; the flip, on disk
     maps/tables.map      the same: which table is in which slot
+    maps/withdrawn.map   the same, and empty: which services' health endpoints fail is told at run time
     maps/SLOT/*.map      the same: a table's hosts and paths
     maps/SLOT/plan.json  the driver: which backends the slot's table needs, and sends to
     ready/turnout.cfg    the driver: the next turnout.cfg, while HAProxy checks it
@@ -71,6 +72,11 @@ class Files(SlotFolder):
     def tables(self) -> Path:
         """Which table is in which slot."""
         return self.maps / "tables.map"
+
+    @property
+    def withdrawn(self) -> Path:
+        """Services whose health endpoints fail."""
+        return self.maps / "withdrawn.map"
 
     def map_of(self, slot: str, kind: str) -> Path:
         """One of a slot's maps."""

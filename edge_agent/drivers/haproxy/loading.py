@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from functools import partial
 from itertools import chain
+from typing import TypeVar
 
 import trio
 import trio.to_thread
@@ -42,11 +44,13 @@ from turnout.protocol.routing import RoutingTable
 
 _POLL_S = 0.01
 _REMOVE_TRIES = 50
+_TRIES = 5
 _REASON_CHARACTERS = 600
 _FORCED_DRAIN = 0x08
 """SRV_ADMF_FDRAIN in ``srv_admin_state`` of ``show servers state`` (HAProxy's management guide)."""
 
 Row = dict[str, str]
+Result = TypeVar("Result")
 
 _ALERT = re.compile(r"^\[ALERT\]\s+\(\d+\) : ")
 
@@ -76,6 +80,8 @@ class Loader:
                 path = files.map_of(slot, kind)
                 if not path.exists():
                     files.write(path, b"")
+        if not files.withdrawn.exists():
+            files.write(files.withdrawn, b"")
         if not files.tables.exists():
             files.write(files.tables, lines_of([(slot, Loaded().table) for slot in SLOTS]))
         if not files.active.exists():
@@ -199,11 +205,15 @@ class Loader:
 
     async def _busy(self) -> set[str]:
         """Backends with requests, in any worker."""
-        busy = set()
-        for pid in (await self.processes()).all:
-            answer = await self._master.worker(pid).ask("show stat -1 2 -1")
-            busy |= {row["pxname"] for row in rows(answer) if row.get("scur", "0") != "0"}
-        return busy
+
+        async def count(processes: Processes) -> set[str]:
+            busy = set()
+            for pid in processes.all:
+                answer = await self._master.worker(pid).ask("show stat -1 2 -1")
+                busy |= {row["pxname"] for row in rows(answer) if row.get("scur", "0") != "0"}
+            return busy
+
+        return await self.with_workers(count)
 
     async def _remove(self, backend: str, servers: Iterable[str]) -> bool:
         """Whether HAProxy let go of these servers: it keeps one while a connection to it is open."""
@@ -372,18 +382,19 @@ class Loader:
         """
         told = f"set map {self._files.active} {key} {loaded.turn}"
         while True:
-            now = await self.processes()
-            self._meet(now.current)
-            assert now.current is not None
-            worker = self._master.worker(now.current)
-            if key == LIVE:
-                await self._let_serve(loaded.sends_to)
-                await worker.order(told)
-                await self._retire(now.former)
+            worker = await self.with_workers(partial(self._tell, key, loaded, told))
+            if key == LIVE or (await self.processes()).current == worker:
                 return
-            await worker.order(told)
-            if (await self.processes()).current == now.current:
-                return
+
+    async def _tell(self, key: str, loaded: Loaded, told: str, now: Processes) -> int:
+        assert now.current is not None
+        self._meet(now.current)
+        if key == LIVE:
+            await self._let_serve(loaded.sends_to)
+        await self._master.worker(now.current).order(told)
+        if key == LIVE:
+            await self._retire(now.former)
+        return now.current
 
     def _meet(self, worker: int | None) -> None:
         """A new worker begins with all servers ready."""
@@ -401,6 +412,20 @@ class Loader:
                 await self._master.worker(pid).order(
                     f"set map {self._files.active} {LIVE} {GONE}:0"
                 )
+
+    async def with_workers(self, work: Callable[[Processes], Awaitable[Result]]) -> Result:
+        """Do something with the workers; again, where the master was just being replaced.
+
+        Raises:
+            Refused: PROXY_DOWN, and whatever the work raises.
+        """
+        for _ in range(_TRIES):
+            try:
+                return await work(await self.processes())
+            except Refused as refusal:
+                if refusal.code is not RefusalCode.PROXY_DOWN:
+                    raise
+        return await work(await self.processes())
 
     async def processes(self) -> Processes:
         """Master and workers; while the master is being replaced it is waited for.

@@ -3,7 +3,8 @@
 A request's host is looked up first (``hosts``, then ``suffixes``, then ``prefixes``, else everything,
 ``*``), which gives the pattern that it matched; then pattern and path together (``paths``, where the
 path is a service's prefix itself, then ``below`` for the longest prefix above it), which gives the
-service's *entry*: its name, blue's share of a hundred, and both colours' backends.
+service's *entry*: its name, blue's share of a hundred, both colours' backends, and the health endpoint
+that may be withdrawn.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
-from edge_agent.drivers.base import RefusalCode, Refused
+from edge_agent.drivers.base import RefusalCode, Refused, withdrawable
 from edge_agent.drivers.haproxy.pool import Content, Pool, needed_by
 from edge_agent.drivers.matching import EVERYTHING
 from edge_agent.drivers.slots import Loaded
@@ -31,7 +32,8 @@ KINDS: Mapping[str, str] = {
 """A slot's maps, and how HAProxy looks things up in each."""
 
 NOWHERE = "/"
-"""Instead of a backend, for a service that has none in this region: no backend can be called that."""
+"""Instead of a backend, for a service that has none in this region (no backend can be called that), and of
+a health endpoint that is not to be withdrawn."""
 
 Entries = list[tuple[str, str]]
 
@@ -75,7 +77,8 @@ def plan(epoch: Epoch, table: RoutingTable, region: Region, pool: Pool) -> Plan:
     below: dict[str, str] = {}
     for service in table.services:
         shares = (backends[service.name, colour] for colour in Colour)
-        entry = "|".join((service.name, str(service.weights.blue), *shares))
+        health = withdrawable(table, service) or NOWHERE
+        entry = "|".join((service.name, str(service.weights.blue), *shares, health))
         for host in service.hosts:
             key = host + service.path_prefix
             _refuse_unwritable(service, host, key)

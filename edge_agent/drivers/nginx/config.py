@@ -83,6 +83,7 @@ def http_config(settings: NginxSettings, files: Files) -> bytes:
         f"  client_body_buffer_size {settings.table_memory_mib}m;",
         "  location = /show { content_by_lua_block { turnout.show() } }",
         "  location = /load { content_by_lua_block { turnout.load() } }",
+        "  location = /withdraw { content_by_lua_block { turnout.withdraw() } }",
         "  location = /turn { content_by_lua_block { turnout.turn() } }",
         "  location = /count { content_by_lua_block { turnout.count() } }",
         "}",

@@ -11,6 +11,7 @@ import os
 import resource
 import socket
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -29,7 +30,7 @@ from edge_agent.drivers.nginx.settings import NginxSettings, find_binary
 from edge_agent.drivers.proxy_folder import disk_refusals
 from edge_agent.drivers.slots import LIVE, SLOTS, Loaded, SlottedDriver
 from edge_agent.request import AskError, Request, ask, endpoint_of
-from turnout.protocol.identifiers import Epoch
+from turnout.protocol.identifiers import Epoch, ServiceName
 from turnout.protocol.routing import Colour, RoutingTable, Service
 
 _TIMEOUT_S = 5.0
@@ -172,6 +173,12 @@ class NginxDriver(SlottedDriver[NginxSettings, Files]):
     async def requests_total(self, service: Service, colour: Colour) -> int:
         """What the living workers ever counted there."""
         return await self._count("t", service, colour)
+
+    async def withdraw(self, names: AbstractSet[ServiceName]) -> None:
+        """Have the live listener fail these services' health endpoints."""
+        self._refuse_if_down()
+        listed = "".join(f"\n{name}\n" for name in sorted(names))
+        await self._admin.ask("/withdraw", listed.encode())
 
     async def close(self, service: Service, colour: Colour) -> int:
         """Shut down nginx's connections to the colour's backends."""

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
-from edge_agent.drivers.base import RefusalCode, Refused
+from edge_agent.drivers.base import RefusalCode, Refused, withdrawable
 from edge_agent.drivers.slots import Loaded
 from edge_agent.drivers.version import Version, short_digest
 from edge_agent.request import endpoint_of
@@ -17,7 +17,8 @@ from turnout.protocol.routing import Backends, Colour, RoutingTable, Service
 _IPV6 = 6
 
 NOWHERE = "-"
-"""Instead of addresses, for a service that has none in this region."""
+"""Instead of addresses, for a service that has none in this region, and of a health endpoint that is not to
+be withdrawn."""
 
 
 def backend_name(service: str, colour: Colour) -> str:
@@ -94,7 +95,8 @@ def _services(table: RoutingTable, region: Region, numeric: Mapping[str, str]) -
             _addresses(service, entry.of(colour), numeric) if entry else NOWHERE
             for colour in Colour
         )
-        yield "\t".join(("s", service.name, str(service.weights.blue), *found))
+        health = withdrawable(table, service) or NOWHERE
+        yield "\t".join(("s", service.name, str(service.weights.blue), *found, health))
 
 
 def _addresses(service: Service, backends: Backends, numeric: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@
 --
 -- A slot's table is lines, tab-separated (edge_agent/drivers/nginx/slot.py writes them):
 --     v  EPOCH:DIGEST:BUILD
---     s  SERVICE  BLUE-SHARE  BLUE-ADDRESSES  GREEN-ADDRESSES       `-` for none, else comma-separated
+--     s  SERVICE  BLUE-SHARE  BLUE-ADDRESSES  GREEN-ADDRESSES  HEALTH       `-` for none, else comma-separated
 --     h  HOST-PATTERN  PATH-PREFIX  SERVICE-NUMBER                  longest pattern, longest prefix first
 
 local balancer = require("ngx.balancer")
@@ -51,12 +51,14 @@ local function parse(text)
         if kind == "v" then
             made.version, made.epoch = rest, rest:match("^(%d+):")
         elseif kind == "s" then
-            local name, blue, blues, greens = rest:match("^([^\t]*)\t(%d+)\t([^\t]*)\t([^\t]*)$")
+            local name, blue, blues, greens, health =
+                rest:match("^([^\t]*)\t(%d+)\t([^\t]*)\t([^\t]*)\t([^\t]*)$")
             local service = {
                 name = name,
                 blue_share = tonumber(blue),
                 blue = peers(blues),
                 green = peers(greens),
+                health = health,
             }
             made.services[#made.services + 1] = service
             made.by_name[name] = service
@@ -137,6 +139,12 @@ local function say(status, text)
     return ngx.exit(status)
 end
 
+local function is_withdrawn(name)
+    local names = tables:get("withdrawn")
+    local is_probe = ngx.var.http_user_agent == "turnout-probe"
+    return names and not is_probe and names:find("\n" .. name .. "\n", 1, true) ~= nil
+end
+
 -- The path as it was sent: nothing is decoded or resolved, which a backend may do in its own way.
 local function path_of(uri)
     local path = uri:gsub("^%a[%w+.-]*://[^/?]*", ""):match("^[^?]*")
@@ -159,9 +167,14 @@ function M.route(listener)
     if found.epoch == "0" then
         return say(503, "Turnout has no routing table here yet.\n")
     end
-    local service = service_of(found, host, path_of(ngx.var.request_uri))
+    local path = path_of(ngx.var.request_uri)
+    local service = service_of(found, host, path)
     if not service then
         return say(404, "No service here.\n")
+    end
+    if listener == "live" and path == service.health and is_withdrawn(service.name) then
+        ctx.service = service.name
+        return say(503, "Withdrawn: this edge hears no coordinator.\n")
     end
     local colour = math.random(100) <= service.blue_share and "blue" or "green"
     ctx.service, ctx.colour, ctx.peers = service.name, colour, service[colour]
@@ -310,6 +323,16 @@ function M.load()
     local ok, err = keep(ngx.var.arg_slot, text)
     if not ok then
         return say(500, "slot " .. ngx.var.arg_slot .. ": " .. err)
+    end
+    ngx.print("done")
+end
+
+-- The body names the services whose health endpoints fail, each between two line breaks.
+function M.withdraw()
+    ngx.req.read_body()
+    local ok, err = tables:safe_set("withdrawn", ngx.req.get_body_data() or "")
+    if not ok then
+        return say(500, "withdrawn: " .. err)
     end
     ngx.print("done")
 end

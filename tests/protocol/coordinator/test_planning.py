@@ -27,7 +27,7 @@ from turnout.protocol.identifiers import AgentId, Epoch, Region, ServiceName
 from turnout.protocol.limits import MAX_KEY, MAX_TEXT
 from turnout.protocol.planning import Need, Noop, Plan, plan
 from turnout.protocol.records import Request, StandingEntry, Status
-from turnout.protocol.routing import Backends, Colour, OnIsolation, RegionBackends, RoutingTable
+from turnout.protocol.routing import Backends, Colour, RegionBackends, RoutingTable
 
 
 def code(bench: Bench, request: Request) -> str:
@@ -168,15 +168,6 @@ def test_names_are_checked_also_where_there_is_nothing_to_do() -> None:
 def test_rollback_is_not_held_up_by_a_name() -> None:
     answer = plan(switched().state, rollback(allow_stale=(AgentId("a9"),)))
     assert isinstance(answer, Plan)
-
-
-def test_apply_of_a_table_that_is_to_withdraw_is_refused_since_no_edge_would() -> None:
-    (service,) = FIRST.services
-    withdrawing = evolve(service, on_isolation=OnIsolation.WITHDRAW)
-    answer = plan(settled().state, apply("k", RoutingTable(services=(withdrawing,))))
-    assert isinstance(answer, Refused)
-    assert answer.code == "invalid-table"
-    assert "service.checkout.on_isolation must be serve" in answer.text
 
 
 def test_tables_not_in_memory_are_needed_first() -> None:
