@@ -1,13 +1,14 @@
 """What a flip costs the users of a proxy, and how long it takes.
 
-    python -m bench.proxies [--proxy NAME...] [--switches 100] [--entries N...] [--json]
+    python -m bench.proxies [--proxy NAME...] [--switches 100] [--services 2] [--entries N...] [--json]
 
 Each proxy, the real one, is switched back and forth by its driver while users ask (``proxy_site.py``): a
 switch is staged, flipped and proven live, as the agent does it. *live* is from the order to flip until it
 is proven, and what a request may be answered by is judged by when it was sent: either colour from the
 order on, the target alone once it was proven.
 
-``--entries``: the driver alone instead, without users, with so many routes.
+``--services``: so many in all, of four backends a colour in three regions; two of them are asked for, and all
+are switched. ``--entries``: the driver alone instead, without users, with so many routes.
 
 The exit code is 1 where a request failed, was misrouted, or a connection was reset.
 """
@@ -25,7 +26,15 @@ import click
 import trio
 from attrs import asdict, evolve, frozen
 
-from bench.proxy_site import PROXIES, REGION, Site, driver_of, running_proxy
+from bench.proxy_site import (
+    HOST,
+    PROXIES,
+    REGION,
+    SOCKETS_HOST,
+    Site,
+    driver_of,
+    running_proxy,
+)
 from bench.workplace import machine, workplace
 from edge_agent.probe import prove
 from edge_agent.sample_backend import SampleBackend, run_backend
@@ -45,6 +54,7 @@ from turnout.runtime.ports import free_ports
 _PATIENCE_S: Final = 120.0
 _SOCKET_S: Final = 3.0
 _PAUSE_S: Final = 0.1
+_ASKED: Final = 2
 _SERVICES: Final = 10
 _MS: Final = 1_000_000
 
@@ -54,6 +64,7 @@ class Result:
     """What was seen under load; times in milliseconds, quantiles by nearest rank."""
 
     proxy: str
+    services: int
     switches: int
     sent: int
     failed: int
@@ -87,10 +98,13 @@ class Alone:
     flip_ms_p99: float
 
 
-async def under_load(proxy: str, switches: int, folder: Path) -> Result:
+async def under_load(proxy: str, services: int, switches: int, folder: Path) -> Result:
     """Back and forth while users ask."""
     staged, flipped, live = list[float](), list[float](), list[float]()
-    async with running_proxy(proxy, folder) as site, trio.open_nursery() as users:
+    async with (
+        running_proxy(proxy, folder, services - _ASKED) as site,
+        trio.open_nursery() as users,
+    ):
         await _switch(site, 1, Colour.BLUE, first=True)
         site.expect(frozenset({"blue"}))
         await site.begin()
@@ -111,6 +125,7 @@ async def under_load(proxy: str, switches: int, folder: Path) -> Result:
     sent = seen.sent + wrk["sent"] + sockets.opened
     return Result(
         proxy=proxy,
+        services=services,
         switches=switches,
         sent=sent,
         failed=seen.failed + wrk["failed"] + sockets.failed,
@@ -134,13 +149,14 @@ async def _switch(
     """One switch; how long staging, flip and proof took, the last two from the order to flip."""
     table, driver = site.table(colour), site.driver
     began_ns = time.monotonic_ns()
-    await driver.stage(Epoch(epoch), table, table.services)
+    changed = [service for service in table.services if service.hosts[0] in (HOST, SOCKETS_HOST)]
+    await driver.stage(Epoch(epoch), table, changed)
     ordered_ns = time.monotonic_ns()
     if not first:
         site.expect(EITHER)
     evidence = await driver.activate(Active(incarnation=1, epoch=Epoch(epoch), digest=table.digest))
-    abandoned = [] if first else [(service, colour.other) for service in table.services]
-    await prove(driver, Epoch(epoch), table, table.services, abandoned, timeout_s=_PATIENCE_S)
+    abandoned = [] if first else [(service, colour.other) for service in changed]
+    await prove(driver, Epoch(epoch), table, changed, abandoned, timeout_s=_PATIENCE_S)
     live_ns = time.monotonic_ns()
     site.expect(frozenset({colour.value}))
     return (
@@ -214,7 +230,9 @@ def _quantile(values: Sequence[float], percent: int) -> float:
     return round(sorted(values)[rank], 2)
 
 
-def _run(proxies: Sequence[str], switches: int, entries: Sequence[int]) -> list[Result | Alone]:
+def _run(
+    proxies: Sequence[str], services: int, switches: int, entries: Sequence[int]
+) -> list[Result | Alone]:
     results: list[Result | Alone] = []
     with workplace() as folder:
         for proxy in proxies:
@@ -225,7 +243,7 @@ def _run(proxies: Sequence[str], switches: int, entries: Sequence[int]) -> list[
                 if count:
                     results.append(trio.run(alone, proxy, count, switches, below))
                 else:
-                    results.append(trio.run(under_load, proxy, switches, below))
+                    results.append(trio.run(under_load, proxy, services, switches, below))
     return results
 
 
@@ -234,13 +252,19 @@ def _run(proxies: Sequence[str], switches: int, entries: Sequence[int]) -> list[
     "--proxy", "proxies", multiple=True, type=click.Choice(PROXIES), help="[default: all]"
 )
 @click.option("--switches", type=click.IntRange(min=2), default=100, show_default=True)
+@click.option("--services", type=click.IntRange(min=_ASKED), default=_ASKED, show_default=True)
 @click.option("--entries", type=click.IntRange(min=1), multiple=True, help="The driver alone.")
 @click.option("--json", "as_json", is_flag=True)
 def main(
-    proxies: tuple[str, ...], switches: int, entries: tuple[int, ...], *, as_json: bool
+    proxies: tuple[str, ...],
+    services: int,
+    switches: int,
+    entries: tuple[int, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """Measure proxies."""
-    results = _run(proxies or PROXIES, switches, entries)
+    results = _run(proxies or PROXIES, services, switches, entries)
     if as_json:
         click.echo(json.dumps({"machine": machine(), "runs": [asdict(one) for one in results]}))
     else:

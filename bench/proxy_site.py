@@ -42,6 +42,7 @@ from turnout.protocol.routing import (
 from turnout.runtime.ports import free_ports
 
 REGION: Final = Region("eu-west-1")
+OTHER_REGIONS: Final = (Region("ap-south-1"), Region("us-east-1"))
 HOST: Final = "checkout.example"
 SOCKETS_HOST: Final = "sockets.example"
 PROXIES: Final = ("envoy", "haproxy", "nginx")
@@ -109,6 +110,8 @@ class Site:
     """A running proxy under load.
 
     Attributes:
+        others: how many services there are besides that nobody asks for, of four backends a colour in each
+            of three regions.
         rules: who may answer from when on.
     """
 
@@ -119,16 +122,17 @@ class Site:
     wrk: Program
     wrk_log: Path
     load: Program
+    others: int = 0
     rules: list[Rule] = field(factory=list)
 
     def table(self, colour: Colour) -> RoutingTable:
-        """Both services, all to one colour."""
-        return RoutingTable(
-            services=(
-                _service("checkout", HOST, self.checkout, colour),
-                _service("sockets", SOCKETS_HOST, self.sockets.backends, colour),
-            )
+        """All services, all to one colour."""
+        asked = (
+            _service("checkout", HOST, self.checkout, colour),
+            _service("sockets", SOCKETS_HOST, self.sockets.backends, colour),
         )
+        others = (_silent(number, colour) for number in range(self.others))
+        return RoutingTable(services=tuple(sorted((*asked, *others), key=lambda one: one.name)))
 
     async def begin(self) -> None:
         """Have users ask, and wait until a slow request is under way."""
@@ -157,7 +161,7 @@ class Site:
 
 
 @asynccontextmanager
-async def running_proxy(proxy: str, folder: Path) -> AsyncIterator[Site]:
+async def running_proxy(proxy: str, folder: Path, others: int = 0) -> AsyncIterator[Site]:
     """Starts a proxy, backends of both colours, and users who wait for :meth:`Site.begin`."""
     edge, *ports = free_ports(3)
     backends = {}
@@ -178,6 +182,7 @@ async def running_proxy(proxy: str, folder: Path) -> AsyncIterator[Site]:
         await driver.start()
         site = Site(
             driver=driver,
+            others=others,
             checkout=backends,
             sockets=WebSockets(("127.0.0.1", edge), SOCKETS_HOST, echoes),
             record=ObservationFile(record),
@@ -197,6 +202,28 @@ async def running_proxy(proxy: str, folder: Path) -> AsyncIterator[Site]:
             with trio.CancelScope(shield=True):
                 await driver.stop_proxy()
             nursery.cancel_scope.cancel()
+
+
+def _silent(number: int, colour: Colour) -> Service:
+    """A service that nobody asks for: no backend of it is there."""
+    backends = {
+        one: tuple(f"127.1.{side}.{place}:{1 + number}" for place in range(1, 5))
+        for side, one in enumerate(Colour)
+    }
+    regions = (
+        RegionBackends(
+            region=region,
+            blue=Backends(addresses=backends[Colour.BLUE]),
+            green=Backends(addresses=backends[Colour.GREEN]),
+        )
+        for region in sorted((REGION, *OTHER_REGIONS))
+    )
+    return Service(
+        name=ServiceName(f"s{number:05}"),
+        hosts=(f"s{number:05}.example",),
+        weights=Weights.all_to(colour),
+        backends=tuple(regions),
+    )
 
 
 def _service(name: str, host: str, backends: Mapping[Colour, str], colour: Colour) -> Service:
