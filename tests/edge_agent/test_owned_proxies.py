@@ -408,6 +408,35 @@ async def test_users_notice_nothing_of_what_an_agent_goes_through(real: RealHarn
     assert (load.failed, load.misrouted) == ([], [])
 
 
+@pytest.mark.parametrize("after_ms", [0, 1, 2, 4, 8])
+async def test_s5_proxy_killed_in_the_middle_of_a_flip_serves_what_it_was_told(
+    real: RealHarness, after_ms: int
+) -> None:
+    await real.serve(1, real.table(BLUE))
+    await real.stage(2, real.table(GREEN))
+    refusals: list[Refused] = []
+
+    async def flip() -> None:
+        try:
+            await real.driver.activate(active(2, real.table(GREEN)))
+        except Refused as refusal:
+            refusals.append(refusal)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flip)
+        await trio.sleep(after_ms / 1000)
+        real.kill_proxy()
+    await real.driver.wait_stopped()
+    serving = (await real.driver.start()).serving
+    assert serving.epoch in {1, 2}
+    assert refusals or serving.epoch == 2
+    if serving.epoch == 1:
+        await real.stage(2, real.table(GREEN))
+    evidence = await real.driver.activate(active(2, real.table(GREEN)))
+    assert evidence.serving == active(2, real.table(GREEN))
+    assert marks(await real.get()) == (200, "2", "checkout", "green")
+
+
 async def test_proxy_killed_between_flips_never_serves_a_lower_epoch(real: RealHarness) -> None:
     await real.serve(1, real.table(BLUE))
     await real.serve(2, real.table(GREEN))
