@@ -439,8 +439,10 @@ class Loader:
                     processes = await self._master.processes()
                     if processes.current is not None:
                         return processes
-                if await find(self._files) is None:
+                process = await find(self._files)
+                if process is None:
                     break
+                process.release()
                 await trio.sleep(_POLL_S)
         raise Refused(
             RefusalCode.PROXY_DOWN, "HAProxy's master does not say which worker is current"
