@@ -4,8 +4,8 @@
 
 Each proxy, the real one, is switched back and forth by its driver while users ask (``proxy_site.py``): a
 switch is staged, flipped and proven live, as the agent does it. *live* is from the order to flip until it
-is proven, and what a request may be answered by is judged by when it was sent: either colour from the
-order on, the target alone once it was proven.
+is proven. No request may be answered by an epoch before that is ordered, nor, sent after one was proven
+live, by an older one; and always by the colour of its epoch.
 
 ``--services``: so many in all, of four backends a colour in three regions; two of them are asked for, and all
 are switched. ``--entries``: the driver alone instead, without users, with so many routes.
@@ -31,14 +31,15 @@ from bench.proxy_site import (
     PROXIES,
     REGION,
     SOCKETS_HOST,
+    Flip,
     Site,
+    colour_of,
     driver_of,
     running_proxy,
 )
 from bench.workplace import machine, workplace
 from edge_agent.probe import prove
 from edge_agent.sample_backend import SampleBackend, run_backend
-from turnout.dev.observations import EITHER
 from turnout.protocol.identifiers import Epoch, ServiceName
 from turnout.protocol.records import Active
 from turnout.protocol.routing import (
@@ -105,17 +106,16 @@ async def under_load(proxy: str, services: int, switches: int, folder: Path) -> 
         running_proxy(proxy, folder, services - _ASKED) as site,
         trio.open_nursery() as users,
     ):
-        await _switch(site, 1, Colour.BLUE, first=True)
-        site.expect(frozenset({"blue"}))
+        await _switch(site, 1, first=True)
         await site.begin()
         began_s = time.monotonic()
         users.start_soon(site.sockets.live_on, Colour.BLUE, _SOCKET_S)
         for number in range(switches):
-            colour = Colour.BLUE if number % 2 else Colour.GREEN
-            lap = await _switch(site, number + 2, colour)
+            epoch = number + 2
+            lap = await _switch(site, epoch)
             for times, one in zip((staged, flipped, live), lap, strict=True):
                 times.append(one)
-            users.start_soon(site.sockets.live_on, colour, _SOCKET_S)
+            users.start_soon(site.sockets.live_on, colour_of(epoch), _SOCKET_S)
             await trio.sleep(_PAUSE_S)
         seen, wrk = await site.end()
         elapsed_s = time.monotonic() - began_s
@@ -143,22 +143,19 @@ async def under_load(proxy: str, services: int, switches: int, folder: Path) -> 
     )
 
 
-async def _switch(
-    site: Site, epoch: int, colour: Colour, *, first: bool = False
-) -> tuple[float, float, float]:
+async def _switch(site: Site, epoch: int, *, first: bool = False) -> tuple[float, float, float]:
     """One switch; how long staging, flip and proof took, the last two from the order to flip."""
+    colour = colour_of(epoch)
     table, driver = site.table(colour), site.driver
-    began_ns = time.monotonic_ns()
     changed = [service for service in table.services if service.hosts[0] in (HOST, SOCKETS_HOST)]
+    began_ns = time.monotonic_ns()
     await driver.stage(Epoch(epoch), table, changed)
-    ordered_ns = time.monotonic_ns()
-    if not first:
-        site.expect(EITHER)
+    ordered_ns, ordered_wall_ns = time.monotonic_ns(), time.time_ns()
     evidence = await driver.activate(Active(incarnation=1, epoch=Epoch(epoch), digest=table.digest))
     abandoned = [] if first else [(service, colour.other) for service in changed]
     await prove(driver, Epoch(epoch), table, changed, abandoned, timeout_s=_PATIENCE_S)
-    live_ns = time.monotonic_ns()
-    site.expect(frozenset({colour.value}))
+    live_ns, live_wall_ns = time.monotonic_ns(), time.time_ns()
+    site.flips.append(Flip(epoch=epoch, ordered_ns=ordered_wall_ns, live_ns=live_wall_ns))
     return (
         (ordered_ns - began_ns) / _MS,
         (evidence.flipped_at_ns - ordered_ns) / _MS,

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import trio
-from attrs import define, field
+from attrs import define, field, frozen
 
 from bench.web_sockets import WebSockets, serve_echo
 from edge_agent.drivers.base import Driver
@@ -27,7 +28,7 @@ from edge_agent.drivers.haproxy.driver import HAProxyDriver
 from edge_agent.drivers.haproxy.settings import HAProxySettings
 from edge_agent.drivers.nginx.driver import NginxDriver
 from edge_agent.drivers.nginx.settings import NginxSettings
-from turnout.dev.observations import ObservationFile, Requests, Rule, judged
+from turnout.dev.observations import Observation, ObservationFile, Requests
 from turnout.dev.programs import Program
 from turnout.protocol.identifiers import Region, ServiceName
 from turnout.protocol.routing import (
@@ -105,14 +106,54 @@ def driver_of(proxy: str, folder: Path, port: int, *, patience_s: float = 10.0) 
     return kinds[proxy]()
 
 
+@frozen(kw_only=True)
+class Flip:
+    """One flip, on this machine's wall clock: when it was ordered, and when it was proven live."""
+
+    epoch: int
+    ordered_ns: int
+    live_ns: int
+
+
+def judged(seen: Iterable[Observation], flips: Sequence[Flip]) -> Requests:
+    """What failed, and what was *misrouted*.
+
+    A request is answered by the colour of its epoch. It was answered by no epoch that was not ordered yet,
+    and, sent after one was proven live, by none before that.
+    """
+    lives, orders = [flip.live_ns for flip in flips], [flip.ordered_ns for flip in flips]
+    kinds: Counter[str] = Counter()
+    failed = misrouted = 0
+    for one in seen:
+        kinds[one.kind] += 1
+        least = flips[max(0, bisect_right(lives, one.sent_ns) - 1)].epoch
+        most = flips[max(0, bisect_right(orders, one.done_ns) - 1)].epoch
+        if one.failed:
+            failed += 1
+        elif one.colour != colour_of(one.epoch) or not least <= one.epoch <= most:
+            misrouted += 1
+    return Requests(
+        sent=sum(kinds.values()),
+        failed=failed,
+        misrouted=misrouted,
+        on_new_connections=kinds["new connection"],
+        slow=kinds["slow"],
+    )
+
+
+def colour_of(epoch: int) -> Colour:
+    """Which colour an epoch of a bench has."""
+    return Colour.BLUE if epoch % 2 else Colour.GREEN
+
+
 @define(kw_only=True)
 class Site:
     """A running proxy under load.
 
     Attributes:
+        flips: every flip so far, oldest first.
         others: how many services there are besides that nobody asks for, of four backends a colour in each
             of three regions.
-        rules: who may answer from when on.
     """
 
     driver: Driver
@@ -123,7 +164,7 @@ class Site:
     wrk_log: Path
     load: Program
     others: int = 0
-    rules: list[Rule] = field(factory=list)
+    flips: list[Flip] = field(factory=list)
 
     def table(self, colour: Colour) -> RoutingTable:
         """All services, all to one colour."""
@@ -141,17 +182,13 @@ class Site:
         self.wrk.start()
         await trio.sleep(_SETTLE_S)
 
-    def expect(self, colours: frozenset[str], since_ns: int | None = None) -> None:
-        """From now on only these colours answer."""
-        self.rules.append(Rule(since_ns=since_ns or time.time_ns(), colours=colours))
-
     async def end(self) -> tuple[Requests, Mapping[str, int]]:
         """Let all that is under way finish; what the load generator and wrk have seen."""
         await trio.sleep(_SETTLE_S)
         self.wrk.signal(signal.SIGINT)
         while self.wrk.running:  # noqa: ASYNC110 - another process sets no event
             await trio.sleep(_POLL_S)
-        seen = judged(self.record.new(), self.rules)
+        seen = judged(self.record.new(), self.flips)
         (line,) = [
             line
             for line in self.wrk_log.read_text(encoding="utf-8").splitlines()
@@ -164,11 +201,14 @@ class Site:
 async def running_proxy(proxy: str, folder: Path, others: int = 0) -> AsyncIterator[Site]:
     """Starts a proxy, backends of both colours, and users who wait for :meth:`Site.begin`."""
     edge, *ports = free_ports(3)
-    backends = {}
+    backends, programs = {}, []
     for colour, port in zip(Colour, ports, strict=True):
-        name = f"backend {colour}"
         command = [sys.executable, "-m", "edge_agent.sample_backend", "--name", colour.value]
-        Program(name, [*command, "--port", str(port)], folder / f"{colour}.log").start()
+        program = Program(
+            f"backend {colour}", [*command, "--port", str(port)], folder / f"{colour}.log"
+        )
+        program.start()
+        programs.append(program)
         backends[colour] = f"127.0.0.1:{port}"
     script, record = folder / "wrk.lua", folder / "load.bin"
     script.write_text(_WRK.replace("HOST", HOST), encoding="utf-8")
@@ -198,7 +238,8 @@ async def running_proxy(proxy: str, folder: Path, others: int = 0) -> AsyncItera
         try:
             yield site
         finally:
-            site.load.kill()
+            for program in (site.load, site.wrk, *programs):
+                program.kill()
             with trio.CancelScope(shield=True):
                 await driver.stop_proxy()
             nursery.cancel_scope.cancel()

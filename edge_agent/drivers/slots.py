@@ -176,9 +176,6 @@ class SlotLoader(Protocol):
             Refused: REJECTED, PROXY_DOWN.
         """
 
-    async def flipped(self, told: Loaded, staged: Loaded | None) -> None:
-        """The live listener is seen to serve what it was told. Raises Refused."""
-
 
 Settings = TypeVar("Settings", bound=ProxySettings)
 Folder = TypeVar("Folder", bound=SlotFolder)
@@ -194,6 +191,7 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
         self._process: ProxyProcess | None = None
         self._restart_needed = False
         self._told = Loaded()
+        self._served = Loaded()
         self._floor = Active()
         self._staged: Loaded | None = None
         self._one_stage = trio.Lock()
@@ -235,7 +233,8 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
             self._told = await trio.to_thread.run_sync(self._files.read_told)
         self._staged = None
         self._process = await self._find_or_start()
-        await self._slots.resume(self._told, await self._serving())
+        self._served = await self._serving()
+        await self._slots.resume(self._told, self._served)
         status = await self.status()
         self._floor = max(self._told.version.serving, status.serving, key=lambda one: one.rank)
         return status
@@ -300,7 +299,7 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
             told = self._told
             await self._slots.turn(LIVE, told)
             flipped_at_ns = await self._seen_live(told.version)
-            await self._slots.flipped(told, self._staged)
+            self._served = told
             return FlipEvidence(serving=target, flipped_at_ns=flipped_at_ns)
 
     async def ask(self, request: Request, *, staged: bool = False) -> Answer:
@@ -326,6 +325,12 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
             self._files.write(self._files.pid, f"{process.pid}\n".encode())
             self._restart_needed = any(path.read_bytes() != data for path, data in wanted.items())
         return process
+
+    @property
+    def _in_use(self) -> frozenset[str]:
+        """What gets requests: by the table that was seen live, the one told last, and the staged one."""
+        staged = self._staged.sends_to if self._staged else frozenset()
+        return self._served.sends_to | self._told.sends_to | staged
 
     def _refuse_if_down(self) -> ProxyProcess:
         if self._process is None or not self._process.running:

@@ -151,17 +151,26 @@ async def test_agent_killed_between_file_and_servers_is_made_up_for(
 
 
 async def test_source_is_told_to_drain_and_target_to_serve(haproxy: HAProxyHarness) -> None:
-    drain = "8"
+    drain, ready = "8", "0"
+    service = haproxy.service()
     await haproxy.serve(1, haproxy.table(BLUE))
-    assert servers(haproxy) == {"checkout.blue.1": "0", "checkout.green.1": drain}
-    await haproxy.stage(2, haproxy.table(GREEN))
-    assert servers(haproxy) == {"checkout.blue.1": "0", "checkout.green.1": "0"}
-    await haproxy.driver.activate(active(2, haproxy.table(GREEN)))
-    assert servers(haproxy) == {"checkout.blue.1": drain, "checkout.green.1": "0"}
+    await haproxy.serve(2, haproxy.table(GREEN))
+    for colour in (BLUE, GREEN):  # counted, and only the one without new requests is draining
+        await haproxy.driver.in_flight(service, colour)
+    assert servers(haproxy) == {"checkout.blue.1": drain, "checkout.green.1": ready}
+    await haproxy.stage(3, haproxy.table(BLUE))
+    await haproxy.driver.in_flight(service, BLUE)
+    assert servers(haproxy) == {"checkout.blue.1": ready, "checkout.green.1": ready}
+    await haproxy.driver.activate(active(3, haproxy.table(BLUE)))
+    await haproxy.driver.in_flight(service, GREEN)
+    assert servers(haproxy) == {"checkout.blue.1": ready, "checkout.green.1": drain}
+    await haproxy.restart_driver()
+    await haproxy.serve(4, haproxy.table(GREEN))
     haproxy.kill_proxy()
     await haproxy.driver.wait_stopped()
     await haproxy.driver.start()
-    assert servers(haproxy) == {"checkout.blue.1": drain, "checkout.green.1": "0"}
+    await haproxy.driver.in_flight(service, BLUE)
+    assert servers(haproxy) == {"checkout.blue.1": drain, "checkout.green.1": ready}
 
 
 # ---------------------------------------------------------------------------- pool and reloads

@@ -37,8 +37,14 @@ class HAProxyDriver(SlottedDriver[HAProxySettings, Files]):
         super().__init__(settings, files, self._loader)
 
     async def in_flight(self, service: Service, colour: Colour) -> int:
-        """Sessions of the colour's backends, of any content, in every worker."""
-        return await self._sum("scur", self._backends(service, colour))
+        """Sessions of the colour's backends, of any content, in every worker.
+
+        Whoever asks waits for them to end: HAProxy's servers are told to drain, so that it shows them so.
+        """
+        names = self._backends(service, colour)
+        left = await self._sum("scur", names)
+        await self._loader.let_drain(names, self._in_use)
+        return left
 
     async def requests_total(self, service: Service, colour: Colour) -> int:
         """Sessions that the colour's backends ever had."""

@@ -114,19 +114,20 @@ class Loader:
                 row["be_name"] for row in state if int(row["srv_admin_state"]) & _FORCED_DRAIN
             }
             await self._let_serve(told.sends_to | serving.sends_to)
-            await self._let_drain(told.sends_to | serving.sends_to)
 
-    async def flipped(self, told: Loaded, staged: Loaded | None) -> None:
-        """Let no new request go where the table in force sends none, whoever sends it.
+    async def let_drain(self, names: AbstractSet[str], in_use: AbstractSet[str]) -> None:
+        """Let these backends get no new requests, whoever sends one, unless they are in use.
 
-        Nothing depends on it: while the next table is being loaded, or where HAProxy will not, it is left
-        to the next flip.
+        Nothing depends on it: while the next table is being loaded, or where HAProxy will not, it waits for
+        the next time.
         """
+        idle = names & {name for name, _ in self.pool.contents()}
         with suppress(trio.WouldBlock, Refused):
             self._one_change.acquire_nowait()
             try:
-                staged_too = staged.sends_to if staged else frozenset()
-                await self._let_drain(told.sends_to | staged_too | self._probed)
+                for name in sorted(idle - in_use - self._probed - self._draining):
+                    self._draining.add(name)
+                    await self._set_state(name, "drain")
             finally:
                 self._one_change.release()
 
@@ -177,12 +178,6 @@ class Loader:
         for name in sorted(names & self._draining):
             await self._set_state(name, "ready")
             self._draining.discard(name)
-
-    async def _let_drain(self, in_use: AbstractSet[str]) -> None:
-        idle = {name for name, _ in self.pool.contents()} - in_use - self._draining
-        for name in sorted(idle):
-            self._draining.add(name)
-            await self._set_state(name, "drain")
 
     async def _set_state(self, name: str, state: str) -> None:
         servers = dict(self.pool.contents())[name].servers

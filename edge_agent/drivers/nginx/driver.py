@@ -86,9 +86,6 @@ class Loader:
     async def resume(self, told: Loaded, serving: Loaded) -> None:
         """Nothing of a running nginx can be out of step but its listeners, which ``activate`` turns."""
 
-    async def flipped(self, told: Loaded, staged: Loaded | None) -> None:
-        """Nothing is to be done: a backend gets no request but by the table."""
-
     async def live_slot(self) -> str:
         """The slot that the live listener asks. Raises Refused."""
         for line in (await self._admin.ask("/show")).splitlines():
