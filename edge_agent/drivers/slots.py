@@ -21,14 +21,13 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Generic, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 import trio.to_thread
 from attrs import evolve, frozen
 
 from edge_agent.drivers.base import (
-    Driver,
     Finding,
     FlipEvidence,
     ProxyStatus,
@@ -38,12 +37,11 @@ from edge_agent.drivers.base import (
     refuse_stale,
 )
 from edge_agent.drivers.checking import Trial, look
+from edge_agent.drivers.process_driver import ProcessDriver
 from edge_agent.drivers.proxy_folder import ProxyFolder, check_socket_path, disk_refusals
 from edge_agent.drivers.proxy_process import ProxyProcess, find, find_or_spawn
 from edge_agent.drivers.proxy_settings import ProxySettings
 from edge_agent.drivers.version import Version, version_at
-from edge_agent.probe import NotProven, prove_staged
-from edge_agent.request import Answer, Request, ask
 from turnout.protocol.identifiers import Epoch
 from turnout.protocol.records import Active
 from turnout.protocol.routing import RoutingTable, Service
@@ -98,17 +96,17 @@ class Loaded:
         ).encode()
 
 
-class SlotFolder(ProxyFolder):
+class SlotFolder(ProxyFolder, abc.ABC):
     """The state folder of such a proxy."""
 
     @property
+    @abc.abstractmethod
     def active(self) -> Path:
         """Which slot each listener is turned to: lines of ``live SLOT:INCARNATION``."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def plan_of(self, slot: str) -> Path:
         """What the driver must know of a slot."""
-        raise NotImplementedError
 
     def write_active(self, loaded: Loaded) -> None:
         """Have it live after a restart. Raises OSError."""
@@ -181,15 +179,12 @@ Settings = TypeVar("Settings", bound=ProxySettings)
 Folder = TypeVar("Folder", bound=SlotFolder)
 
 
-class SlottedDriver(Driver, Generic[Settings, Folder]):
+class SlottedDriver(ProcessDriver[Settings, Folder]):
     """The driver contract over one owned proxy with slots."""
 
     def __init__(self, settings: Settings, files: Folder, loader: SlotLoader) -> None:
-        self._settings = settings
-        self._files = files
+        super().__init__(settings, files)
         self._slots = loader
-        self._process: ProxyProcess | None = None
-        self._restart_needed = False
         self._told = Loaded()
         self._served = Loaded()
         self._floor = Active()
@@ -200,10 +195,6 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
     @abc.abstractmethod
     def _configuration(self) -> dict[Path, bytes]:
         """The files that the proxy reads when it starts, as the settings want them."""
-
-    @abc.abstractmethod
-    def _command(self) -> list[str] | None:
-        """How the proxy is started; None where that is somebody else's business."""
 
     @abc.abstractmethod
     async def _is_ready(self) -> bool:
@@ -239,41 +230,6 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
         self._floor = max(self._told.version.serving, status.serving, key=lambda one: one.rank)
         return status
 
-    async def wait_stopped(self) -> None:
-        """Return when the proxy found or started by :meth:`start` has ended."""
-        if self._process is not None:
-            await self._process.wait()
-
-    async def aclose(self) -> None:
-        """Let go of the proxy."""
-        if self._process is not None:
-            self._process.release()
-            self._process = None
-
-    async def stop_proxy(self) -> None:
-        """End the proxy, also one that this driver has not looked for yet; another's is let go of."""
-        if self._command() is None:
-            await self.aclose()
-            return
-        process = self._process or await find(self._files)
-        self._process = None
-        if process is not None:
-            await process.stop()
-            process.release()
-
-    async def status(self) -> ProxyStatus:
-        """What the live listener answers, and which process it is."""
-        process = self._process
-        if process is None or not process.running:
-            return ProxyStatus(running=False)
-        version = await version_at(self._settings.asked_at)
-        return ProxyStatus(
-            running=True,
-            started_id=process.started_id,
-            serving=version.serving if version else Active(),
-            restart_needed=self._restart_needed,
-        )
-
     async def stage(self, epoch: Epoch, table: RoutingTable, changed: Sequence[Service]) -> None:
         """Fill a slot, turn the staging listener to it, and probe it."""
         refuse_inconsistent(table)
@@ -302,11 +258,6 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
             self._served = told
             return FlipEvidence(serving=target, flipped_at_ns=flipped_at_ns)
 
-    async def ask(self, request: Request, *, staged: bool = False) -> Answer:
-        """One request through the live or the staging listener."""
-        endpoint = self._files.staging_socket if staged else self._settings.asked_at
-        return await ask(endpoint, request, timeout_s=self._settings.probe_timeout_s)
-
     # ------------------------------------------------------------------------------ the process
 
     async def _find_or_start(self) -> ProxyProcess:
@@ -331,11 +282,6 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
         """What gets requests: by the table that was seen live, the one told last, and the staged one."""
         staged = self._staged.sends_to if self._staged else frozenset()
         return self._served.sends_to | self._told.sends_to | staged
-
-    def _refuse_if_down(self) -> ProxyProcess:
-        if self._process is None or not self._process.running:
-            raise Refused(RefusalCode.PROXY_DOWN, f"{self._files.title} is not running")
-        return self._process
 
     # --------------------------------------------------------------------- staging and flipping
 
@@ -366,15 +312,6 @@ class SlottedDriver(Driver, Generic[Settings, Folder]):
                 f"{self._files.title}'s staging listener answers with version '{version}', not "
                 f"'{loaded.version}'",
             )
-
-    async def _probe_staged(
-        self, epoch: Epoch, table: RoutingTable, changed: Sequence[Service]
-    ) -> None:
-        try:
-            timeout_s = self._settings.probe_timeout_s
-            await prove_staged(self, epoch, table, changed, timeout_s=timeout_s)
-        except NotProven as error:
-            raise Refused(RefusalCode.PROBE, f"on the staged routes: {error}") from error
 
     def _staged_as(self, target: Active) -> Loaded:
         """The staged table under the target's incarnation, if it is the target's."""

@@ -193,7 +193,9 @@ async def test_their_own_clusters_are_switched_by_name(theirs: Theirs) -> None:
 async def test_envoy_without_turnouts_part_is_refused_with_what_to_do(theirs: Theirs) -> None:
     theirs.configure(with_turnout=False)
     await theirs.start_envoy()
-    with pytest.raises(Refused, match=r"must have the listeners .*bootstrap\.json") as refused:
+    with pytest.raises(
+        Refused, match=r"must have the listeners, .*layered_runtime of .*bootstrap\.json"
+    ) as refused:
         await theirs.driver.start()
     assert refused.value.code is RefusalCode.PROXY_DOWN
 

@@ -31,7 +31,6 @@ import trio.to_thread
 from attrs import evolve
 
 from edge_agent.drivers.base import (
-    Driver,
     Finding,
     FlipEvidence,
     ProxyStatus,
@@ -49,11 +48,11 @@ from edge_agent.drivers.envoy.files import Files
 from edge_agent.drivers.envoy.loading import ACTIVE, LIVE_RDS, Before, Loader
 from edge_agent.drivers.envoy.resources import Loaded, Plan
 from edge_agent.drivers.envoy.settings import EnvoySettings, find_binary
+from edge_agent.drivers.process_driver import ProcessDriver
 from edge_agent.drivers.proxy_folder import check_socket_path, disk_refusals, sync_folder
 from edge_agent.drivers.proxy_process import ProxyProcess, find, find_or_spawn
 from edge_agent.drivers.version import Version, version_at
-from edge_agent.probe import NotProven, prove_staged
-from edge_agent.request import Answer, Request, ask
+from edge_agent.request import Endpoint
 from turnout.protocol.identifiers import Epoch, ServiceName
 from turnout.protocol.records import Active
 from turnout.protocol.routing import Colour, RoutingTable, Service
@@ -63,16 +62,13 @@ _POLLS_BETWEEN_LOOKS = 20
 _CONTENT = "[0-9a-f]{12}"
 
 
-class EnvoyDriver(Driver):
+class EnvoyDriver(ProcessDriver[EnvoySettings, Files]):
     """The driver contract over one Envoy; docs/proxies.md describes its state folder."""
 
     def __init__(self, settings: EnvoySettings) -> None:
-        self._settings = settings
-        self._files = Files(settings.state_dir.absolute(), settings.attach)
+        super().__init__(settings, Files(settings.state_dir.absolute(), settings.attach))
         self._admin = Admin(self._files.admin_socket)
         self._loader = Loader(self._files, self._admin, timeout_s=settings.stage_timeout_s)
-        self._process: ProxyProcess | None = None
-        self._restart_needed = False
         self._told = Loaded()
         self._floor = Active()
         self._staged: Plan | None = None
@@ -118,41 +114,6 @@ class EnvoyDriver(Driver):
         self._floor = max(told, status.serving, key=lambda one: one.rank)
         return status
 
-    async def wait_stopped(self) -> None:
-        """Return when the Envoy found or started by :meth:`start` has ended."""
-        if self._process is not None:
-            await self._process.wait()
-
-    async def aclose(self) -> None:
-        """Let go of Envoy."""
-        if self._process is not None:
-            self._process.release()
-            self._process = None
-
-    async def stop_proxy(self) -> None:
-        """End Envoy, also one that this driver has not looked for yet; another's is let go of."""
-        if self._settings.attach:
-            await self.aclose()
-            return
-        process = self._process or await find(self._files)
-        self._process = None
-        if process is not None:
-            await process.stop()
-            process.release()
-
-    async def status(self) -> ProxyStatus:
-        """What the live listener answers, and which process it is."""
-        process = self._process
-        if process is None or not process.running:
-            return ProxyStatus(running=False)
-        version = await version_at(self._settings.asked_at)
-        return ProxyStatus(
-            running=True,
-            started_id=process.started_id,
-            serving=version.serving if version else Active(),
-            restart_needed=self._restart_needed,
-        )
-
     async def stage(self, epoch: Epoch, table: RoutingTable, changed: Sequence[Service]) -> None:
         """Load clusters, then staged routes, probe these, and lay the live routes ready."""
         refuse_inconsistent(table)
@@ -179,11 +140,6 @@ class EnvoyDriver(Driver):
                 await trio.to_thread.run_sync(sync_folder, self._files.live.parent)
             return FlipEvidence(serving=target, flipped_at_ns=flipped_at_ns)
 
-    async def ask(self, request: Request, *, staged: bool = False) -> Answer:
-        """One request through the live or the staging listener."""
-        endpoint = self._files.staging_socket if staged else self._settings.asked_at
-        return await ask(endpoint, request, timeout_s=self._settings.probe_timeout_s)
-
     async def in_flight(self, service: Service, colour: Colour) -> int:
         """Envoy's gauges of requests at, or waiting for, the colour's clusters of any content."""
         names = self._cluster_patterns(service, colour)
@@ -206,9 +162,7 @@ class EnvoyDriver(Driver):
     async def close(self, service: Service, colour: Colour) -> int:
         """Shut down Envoy's connections to the colour's backends."""
         pattern = re.compile(self._cluster_patterns(service, colour))
-        process = self._process
-        if process is None or not process.running:
-            raise Refused(RefusalCode.PROXY_DOWN, "Envoy is not running: nothing is left to close")
+        process = self._refuse_if_down()
         if any(pattern.fullmatch(name) for name in self._told.sends_to):
             raise Refused(
                 RefusalCode.IN_USE,
@@ -266,14 +220,18 @@ class EnvoyDriver(Driver):
         return process
 
     async def _refuse_without_our_part(self, process: ProxyProcess) -> None:
-        for endpoint in (self._settings.asked_at, self._files.staging_socket):
+        endpoints: dict[str, Endpoint] = {
+            self._settings.listen: self._settings.asked_at,
+            str(self._files.staging_socket): self._files.staging_socket,
+        }
+        for name, endpoint in endpoints.items():
             if await version_at(endpoint) is None:
                 process.release()
                 raise Refused(
                     RefusalCode.PROXY_DOWN,
-                    f"the Envoy that runs does not answer for Turnout at '{endpoint}': its "
-                    "configuration must have the listeners and the dynamic_resources of "
-                    f"'{self._files.bootstrap}'",
+                    f"the Envoy that runs does not answer for Turnout at '{name}': its "
+                    "configuration must have the listeners, the dynamic_resources and the "
+                    f"layered_runtime of '{self._files.bootstrap}'",
                 )
 
     async def _is_live(self) -> bool:
@@ -294,20 +252,7 @@ class EnvoyDriver(Driver):
             *(("--concurrency", str(workers)) if workers else ()),
         ]
 
-    def _refuse_if_down(self) -> None:
-        if self._process is None or not self._process.running:
-            raise Refused(RefusalCode.PROXY_DOWN, "Envoy is not running")
-
     # --------------------------------------------------------------------- staging and flipping
-
-    async def _probe_staged(
-        self, epoch: Epoch, table: RoutingTable, changed: Sequence[Service]
-    ) -> None:
-        try:
-            timeout_s = self._settings.probe_timeout_s
-            await prove_staged(self, epoch, table, changed, timeout_s=timeout_s)
-        except NotProven as error:
-            raise Refused(RefusalCode.PROBE, f"on the staged routes: {error}") from error
 
     async def _lay_ready(self, plan: Plan) -> None:
         routes = await trio.to_thread.run_sync(lambda: plan.routes(validate=False))
