@@ -19,7 +19,10 @@ REQUIRED = EXAMPLE.partition("# listen =")[0]
 def test_configuration_that_is_shown_is_taken(block: str) -> None:
     every_key = re.sub(r"^# (?=\w+ = )", "", block, flags=re.MULTILINE)
     for text in (block, every_key):
-        parse_settings((REQUIRED + text).encode(), source="agent.toml", folder=Path("/etc"))
+        content = (REQUIRED + text).encode()
+        given = parse_settings(content, source="agent.toml", folder=Path("/etc"))
+        (section,) = [one for proxy in PROXIES if (one := getattr(given, proxy)) is not None]
+        assert section.listen == "0.0.0.0:8080"
 
 
 @pytest.mark.parametrize("proxy", PROXIES)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,33 +15,30 @@ from edge_agent.drivers.envoy.driver import EnvoyDriver
 from edge_agent.drivers.envoy.files import Files
 from edge_agent.drivers.envoy.resources import socket_address
 from edge_agent.drivers.envoy.settings import Attached, EnvoySettings, find_binary
-from edge_agent.request import AskError, Request, ask, endpoint_of
+from edge_agent.request import endpoint_of
+from tests.edge_agent.attached import AttachedHarness, attached
 from tests.edge_agent.proxy_harness import (
     BLUE,
     GREEN,
     REGION,
-    RealHarness,
     active,
     free_port,
     make_table,
     marks,
-    until,
 )
 from turnout.protocol.routing import Backends, RegionBackends, Weights
 
 _TYPE = "type.googleapis.com/envoy.extensions.filters"
 
 
-class Theirs(RealHarness):
+class Theirs(AttachedHarness):
     """An operator with an Envoy, and an agent that may use it."""
 
     driver_type = EnvoyDriver
     files: Files
 
     def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
-        super().__init__(nursery)
-        self.folder = folder
-        self.port = free_port()
+        super().__init__(folder, nursery)
         self.attach = Attached(config=folder / "theirs.json", admin_socket=folder / "theirs.sock")
         self.settings = EnvoySettings(
             region=REGION,
@@ -53,7 +48,6 @@ class Theirs(RealHarness):
         )
         self.files = Files(folder / "turnout", self.attach)
         self.driver = self.new_driver()
-        self.process: trio.Process | None = None
 
     def configure(self, *, with_turnout: bool = True) -> None:
         """Their own listener and clusters, and (as docs/proxies.md says) what Turnout needs."""
@@ -109,43 +103,14 @@ class Theirs(RealHarness):
     async def start_envoy(self) -> None:
         """As its supervisor does."""
         command = [str(find_binary(None)), "--config-path", str(self.attach.config)]
-        with (self.folder / "theirs.log").open("ab") as log:
-            self.process = await trio.lowlevel.open_process(
-                [*command, "--use-dynamic-base-id"], stdout=log, stderr=log
-            )
-        await until(self.is_theirs_up)
-
-    async def end_envoy(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            await self.process.wait()
-            self.process = None
-
-    async def is_theirs_up(self) -> bool:
-        try:
-            answer = await ask(("127.0.0.1", self.port), Request(host="any"), timeout_s=1)
-        except AskError:
-            return False
-        return answer.body == b"theirs"
+        await self.launch([*command, "--use-dynamic-base-id"])
 
 
 @pytest.fixture
 async def theirs(nursery: trio.Nursery) -> AsyncIterator[Theirs]:
-    """The files first, for Envoy's configuration names some of them."""
-    folder = Path(tempfile.mkdtemp(prefix="theirs-"))
-    harness = Theirs(folder, nursery)
-    try:
-        await harness.start_backends()
-        with pytest.raises(Refused, match="to be started by whoever configures it") as refused:
-            await harness.driver_with(start_timeout_s=0.05).start()
-        assert refused.value.code is RefusalCode.PROXY_DOWN
+    async with attached(Theirs, nursery) as harness:
+        await harness.wait_for_it()
         yield harness
-    finally:
-        with trio.CancelScope(shield=True):
-            await harness.driver.aclose()
-            await harness.end_envoy()
-        nursery.cancel_scope.cancel()
-        shutil.rmtree(folder)
 
 
 async def attach(theirs: Theirs) -> None:
@@ -168,7 +133,7 @@ async def test_agent_switches_beside_what_is_theirs(theirs: Theirs) -> None:
 async def test_their_restart_brings_the_table_back(theirs: Theirs) -> None:
     await attach(theirs)
     await theirs.serve(1, theirs.table(GREEN))
-    await theirs.end_envoy()
+    await theirs.end()
     await theirs.driver.wait_stopped()
     assert not (await theirs.driver.status()).running
     await theirs.start_envoy()

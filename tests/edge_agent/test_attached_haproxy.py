@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,17 +14,15 @@ from edge_agent.drivers.base import RefusalCode, Refused
 from edge_agent.drivers.haproxy.driver import HAProxyDriver
 from edge_agent.drivers.haproxy.files import Files
 from edge_agent.drivers.haproxy.settings import Attached, HAProxySettings, find_binary
-from edge_agent.request import AskError, Request, ask
+from tests.edge_agent.attached import AttachedHarness, attached
 from tests.edge_agent.proxy_harness import (
     BLUE,
     GREEN,
     REGION,
-    RealHarness,
     active,
     free_port,
     make_table,
     marks,
-    until,
 )
 from turnout.protocol.routing import Backends, RegionBackends, Weights
 
@@ -48,16 +44,14 @@ backend new
 """
 
 
-class Theirs(RealHarness):
+class Theirs(AttachedHarness):
     """An operator with a HAProxy, and an agent that may use it."""
 
     driver_type = HAProxyDriver
     files: Files
 
     def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
-        super().__init__(nursery)
-        self.folder = folder
-        self.port = free_port()
+        super().__init__(folder, nursery)
         attach = Attached(
             config=(folder / "theirs.cfg",),
             admin_socket=folder / "theirs.sock",
@@ -71,10 +65,8 @@ class Theirs(RealHarness):
         )
         self.files = Files(folder / "turnout", attach)
         self.driver = self.new_driver()
-        self.process: trio.Process | None = None
 
-    async def configure(self) -> None:
-        await self.start_backends()
+    def configure(self) -> None:
         (blue,), (green,) = self.blue.addresses, self.green.addresses
         own = _OWN.format(folder=self.folder, port=self.port, blue=blue, green=green)
         (self.folder / "theirs.cfg").write_text(own)
@@ -85,44 +77,19 @@ class Theirs(RealHarness):
         command = [str(find_binary(None)), "-W", "-S", f"{self.folder}/master.sock,mode,600"]
         for path in files:
             command += ["-f", str(path)]
-        with (self.folder / "theirs.log").open("ab") as log:
-            self.process = await trio.lowlevel.open_process(command, stdout=log, stderr=log)
-        await until(self.is_theirs_up)
-
-    async def end_haproxy(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            await self.process.wait()
-            self.process = None
-
-    async def is_theirs_up(self) -> bool:
-        try:
-            answer = await ask(("127.0.0.1", self.port), Request(host="any"), timeout_s=1)
-        except AskError:
-            return False
-        return answer.body == b"theirs"
+        await self.launch(command)
 
 
 @pytest.fixture
 async def theirs(nursery: trio.Nursery) -> AsyncIterator[Theirs]:
-    folder = Path(tempfile.mkdtemp(prefix="theirs-"))
-    harness = Theirs(folder, nursery)
-    try:
-        await harness.configure()
+    async with attached(Theirs, nursery) as harness:
+        harness.configure()
         yield harness
-    finally:
-        with trio.CancelScope(shield=True):
-            await harness.driver.aclose()
-            await harness.end_haproxy()
-        nursery.cancel_scope.cancel()
-        shutil.rmtree(folder)
 
 
 async def attach(theirs: Theirs) -> None:
     """The files first, for HAProxy is given one of them; then HAProxy, then the agent."""
-    with pytest.raises(Refused, match="to be started by whoever configures it") as refused:
-        await theirs.driver_with(start_timeout_s=0.05).start()
-    assert refused.value.code is RefusalCode.PROXY_DOWN
+    await theirs.wait_for_it()
     await theirs.start_haproxy(theirs.files.routing)
     await theirs.driver.start()
 
@@ -143,7 +110,7 @@ async def test_agent_waits_for_it_and_switches_beside_what_is_theirs(theirs: The
 async def test_their_restart_and_their_reload_bring_the_table_back(theirs: Theirs) -> None:
     await attach(theirs)
     await theirs.serve(1, theirs.table(GREEN))
-    await theirs.end_haproxy()
+    await theirs.end()
     await theirs.driver.wait_stopped()
     assert not (await theirs.driver.status()).running
     await theirs.start_haproxy(theirs.files.routing)

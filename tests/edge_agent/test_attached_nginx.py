@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from edge_agent.drivers.base import RefusalCode, Refused
 from edge_agent.drivers.nginx.config import MODULES
 from edge_agent.drivers.nginx.driver import NginxDriver
 from edge_agent.drivers.nginx.files import Files
 from edge_agent.drivers.nginx.settings import Attached, NginxSettings, find_binary
-from edge_agent.request import AskError, Request, ask
+from tests.edge_agent.attached import AttachedHarness, attached
 from tests.edge_agent.proxy_harness import (
     BLUE,
     GREEN,
     REGION,
-    RealHarness,
     active,
     free_port,
     marks,
@@ -50,7 +46,7 @@ http {{
 """
 
 
-class Theirs(RealHarness):
+class Theirs(AttachedHarness):
     """An operator with an nginx, and an agent that may use it."""
 
     driver_type = NginxDriver
@@ -59,9 +55,7 @@ class Theirs(RealHarness):
     unreachable = 502
 
     def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
-        super().__init__(nursery)
-        self.folder = folder
-        self.port = free_port()
+        super().__init__(folder, nursery)
         self.config = folder / "theirs.conf"
         self.settings = NginxSettings(
             region=REGION,
@@ -71,7 +65,6 @@ class Theirs(RealHarness):
         )
         self.files = Files(folder / "turnout")
         self.driver = self.new_driver()
-        self.process: trio.Process | None = None
 
     def configure(self, *, include: str | None = None) -> None:
         modules = [f"load_module {self.settings.modules_dir / module};" for module in MODULES]
@@ -89,40 +82,14 @@ class Theirs(RealHarness):
         for path in (self.files.admin_socket, self.files.staging_socket):
             path.unlink(missing_ok=True)
         command = [str(find_binary(None)), "-p", str(self.folder), "-c", str(self.config)]
-        self.process = await trio.lowlevel.open_process([*command, "-e", "stderr"])
-        await until(self.is_theirs_up)
-
-    async def end_nginx(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            await self.process.wait()
-            self.process = None
-
-    async def is_theirs_up(self) -> bool:
-        try:
-            answer = await ask(("127.0.0.1", self.port), Request(host="any"), timeout_s=1)
-        except AskError:
-            return False
-        return answer.body == b"theirs"
+        await self.launch([*command, "-e", "stderr"])
 
 
 @pytest.fixture
 async def theirs(nursery: trio.Nursery) -> AsyncIterator[Theirs]:
-    """The files first, for nginx's configuration includes one of them."""
-    folder = Path(tempfile.mkdtemp(prefix="theirs-"))
-    harness = Theirs(folder, nursery)
-    try:
-        await harness.start_backends()
-        with pytest.raises(Refused, match="to be started by whoever configures it") as refused:
-            await harness.driver_with(start_timeout_s=0.05).start()
-        assert refused.value.code is RefusalCode.PROXY_DOWN
+    async with attached(Theirs, nursery) as harness:
+        await harness.wait_for_it()
         yield harness
-    finally:
-        with trio.CancelScope(shield=True):
-            await harness.driver.aclose()
-            await harness.end_nginx()
-        nursery.cancel_scope.cancel()
-        shutil.rmtree(folder)
 
 
 async def attach(theirs: Theirs) -> None:
@@ -146,7 +113,7 @@ async def test_agent_switches_beside_what_is_theirs(theirs: Theirs) -> None:
 async def test_their_restart_brings_the_table_back(theirs: Theirs) -> None:
     await attach(theirs)
     await theirs.serve(1, theirs.table(GREEN))
-    await theirs.end_nginx()
+    await theirs.end()
     await theirs.driver.wait_stopped()
     assert not (await theirs.driver.status()).running
     await theirs.start_nginx()
