@@ -137,6 +137,29 @@ async def test_s5_their_reload_in_the_middle_of_a_flip_takes_nothing_back(theirs
                 assert (await theirs.driver.status()).serving.epoch == epoch
 
 
+async def test_s5_their_reload_that_read_the_file_before_a_flip_takes_nothing_back(
+    theirs: Theirs,
+) -> None:
+    await attach(theirs)
+    await theirs.serve(1, theirs.table(BLUE))
+    before_the_flip = theirs.files.active.read_bytes()
+    await theirs.serve(2, theirs.table(GREEN))
+    theirs.files.active.write_bytes(before_the_flip)
+    old = workers(theirs)
+    os.kill(theirs.pid, signal.SIGHUP)
+
+    async def is_reloaded() -> bool:
+        return bool(workers(theirs)) and not old & workers(theirs)
+
+    await until(is_reloaded)
+    assert (await theirs.driver.status()).serving == active(2, theirs.table(GREEN))
+
+
+def workers(theirs: Theirs) -> set[int]:
+    children = Path(f"/proc/{theirs.pid}/task/{theirs.pid}/children").read_text()
+    return {int(pid) for pid in children.split()}
+
+
 async def test_request_in_flight_survives_their_reload_and_is_counted(theirs: Theirs) -> None:
     await attach(theirs)
     await theirs.serve(1, theirs.table(BLUE))

@@ -173,6 +173,22 @@ async def test_source_is_told_to_drain_and_target_to_serve(haproxy: HAProxyHarne
     assert servers(haproxy) == {"checkout.blue.1": drain, "checkout.green.1": ready}
 
 
+async def test_what_is_being_probed_is_not_told_to_drain(haproxy: HAProxyHarness) -> None:
+    await haproxy.serve(1, haproxy.table(BLUE))
+    await haproxy.break_backend(GREEN)
+    asked = haproxy.backends[GREEN].requests
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(haproxy.stage, 2, haproxy.table(GREEN))
+
+        async def is_probed() -> bool:
+            return haproxy.backends[GREEN].requests > asked
+
+        await until(is_probed)
+        await haproxy.driver.in_flight(haproxy.service(), GREEN)
+        assert servers(haproxy)["checkout.green.1"] == "0"
+        haproxy.backends[GREEN].healthy = True
+
+
 # ---------------------------------------------------------------------------- pool and reloads
 
 
